@@ -1,0 +1,78 @@
+"""What every config node shares: set once, validated by name, documented in place."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import field
+from typing import Any
+
+MISSING: Any = (
+    "???"  # OmegaConf's own mark for "required", spelled out so torch-only users need no omegaconf
+)
+
+
+class ConfigError(ValueError):
+    """One or more mistakes in what the user asked for, a line each.  Exit code 2."""
+
+
+class Node:
+    """Base of every config dataclass.
+
+    Frozen, in a form OmegaConf 2.3 can still merge into: a real frozen dataclass turns read-only
+    inside OmegaConf and then refuses every command-line override.
+    """
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(self, name):
+            raise AttributeError(f"config is immutable: cannot set {name!r}; use replace()")
+        object.__setattr__(self, name, value)
+
+    def problems(self) -> Iterator[str]:
+        """One sentence for each thing that is wrong with this node's own values."""
+        yield from ()
+
+
+def key(meaning: str, default: Any = MISSING, *, trains: bool = True) -> Any:
+    """A config field: its one-line meaning and its default (required when left out).
+
+    trains=False says that the value cannot change what is learned; it stays out of the fingerprint.
+    """
+    return field(default=default, metadata={"meaning": meaning, "trains": trains})
+
+
+def check(node: Node) -> None:
+    """Raise one ConfigError naming every problem of `node` and of the nodes below it."""
+    found = list(_all_problems(node))
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def _all_problems(node: Node) -> Iterator[str]:
+    for f in dataclasses.fields(node):  # type: ignore[arg-type]
+        value = getattr(node, f.name)
+        if isinstance(value, Node):
+            yield from _all_problems(value)
+    yield from node.problems()
+
+
+def positive(path: str, value: float) -> Iterator[str]:
+    if not (math.isfinite(value) and value > 0):
+        yield f"{path} must be a finite number > 0, got {value}"
+
+
+def not_negative(path: str, value: float) -> Iterator[str]:
+    if not (math.isfinite(value) and value >= 0):
+        yield f"{path} must be a finite number >= 0, got {value}"
+
+
+def between(path: str, value: float, low: float, high: float) -> Iterator[str]:
+    """low < value <= high"""
+    if not low < value <= high:
+        yield f"{path} must be in ({low:g}, {high:g}], got {value}"
+
+
+def at_least(path: str, value: int, minimum: int) -> Iterator[str]:
+    if value < minimum:
+        yield f"{path} must be at least {minimum}, got {value}"

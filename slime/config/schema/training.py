@@ -1,0 +1,125 @@
+"""How the step is taken and on what: optimizer, parallel sizes, cluster, tracking."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from slime.config.schema.base import MISSING, Node, at_least, key, not_negative, positive
+
+
+class Schedule(Enum):
+    """The learning rate after warm-up."""
+
+    constant = "constant"
+    linear = "linear"
+    cosine = "cosine"
+
+
+class Precision(Enum):
+    """Of parameters and activations; auto is bfloat16 on a GPU and float32 on a CPU."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+@dataclass(slots=True, kw_only=True)
+class OptimizerConfig(Node):
+    """How gradients become updates."""
+
+    name: str = MISSING
+
+
+@dataclass(slots=True, kw_only=True)
+class AdamConfig(OptimizerConfig):
+    """AdamW."""
+
+    name: str = "adam"
+    learning_rate: float = key("peak learning rate", 2e-5)
+    min_learning_rate: float = key("where linear and cosine schedules end", 0.0)
+    schedule: Schedule = key("after warm-up: constant | linear | cosine", Schedule.constant)
+    warmup_steps: int = key("optimizer steps of linear warm-up", 0)
+    beta1: float = key("decay of the first moment", 0.9)
+    beta2: float = key("decay of the second moment", 0.95)
+    eps: float = key(
+        "Adam's epsilon; so small that a constant factor on the loss does not change the update",
+        1e-15,
+    )
+    weight_decay: float = key("decoupled weight decay", 0.0)
+    clip_grad: float = key("largest gradient norm (0: no clipping)", 1.0)
+
+    def problems(self) -> Iterator[str]:
+        yield from positive("optimizer.learning_rate", self.learning_rate)
+        yield from not_negative("optimizer.min_learning_rate", self.min_learning_rate)
+        if self.min_learning_rate > self.learning_rate:
+            yield (
+                f"optimizer.min_learning_rate={self.min_learning_rate} is above "
+                f"optimizer.learning_rate={self.learning_rate}"
+            )
+        yield from not_negative("optimizer.warmup_steps", self.warmup_steps)
+        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            if not 0 <= beta < 1:
+                yield f"optimizer.{name} must be in [0, 1), got {beta}"
+        yield from positive("optimizer.eps", self.eps)
+        yield from not_negative("optimizer.weight_decay", self.weight_decay)
+        yield from not_negative("optimizer.clip_grad", self.clip_grad)
+
+
+@dataclass(slots=True, kw_only=True)
+class ParallelConfig(Node):
+    """How a step is laid out over workers."""
+
+    data: int = key("train workers that share each step", 1, trains=False)
+    max_tokens_per_microbatch: int = key(
+        "bound on the packed tokens of one forward/backward", 2048, trains=False
+    )
+    precision: Precision = key("auto | float32 | bfloat16", Precision.auto)
+
+    def problems(self) -> Iterator[str]:
+        yield from at_least("parallel.data", self.data, 1)
+        yield from at_least("parallel.max_tokens_per_microbatch", self.max_tokens_per_microbatch, 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class ClusterConfig(Node):
+    """Where the workers run."""
+
+    address: str | None = key(
+        "the Ray cluster to join, auto or host:port (null: a private one on this machine)",
+        None,
+        trains=False,
+    )
+    rendezvous_port: int = key(
+        "port on which the train workers meet (0: any free one)", 0, trains=False
+    )
+
+    def problems(self) -> Iterator[str]:
+        if not 0 <= self.rendezvous_port <= 65535:
+            yield f"cluster.rendezvous_port must be in [0, 65535], got {self.rendezvous_port}"
+
+
+@dataclass(slots=True, kw_only=True)
+class TrackingConfig(Node):
+    """Where metrics go beside metrics.jsonl."""
+
+    name: str = MISSING
+    samples_per_iteration: int = key(
+        "decoded rollouts written to samples.jsonl each iteration", 4, trains=False
+    )
+
+    def problems(self) -> Iterator[str]:
+        yield from not_negative("tracking.samples_per_iteration", self.samples_per_iteration)
+
+
+@dataclass(slots=True, kw_only=True)
+class NoTracking(TrackingConfig):
+    """metrics.jsonl only."""
+
+    name: str = "none"
+
+
+@dataclass(slots=True, kw_only=True)
+class TensorBoardTracking(TrackingConfig):
+    """TensorBoard events in the run directory."""
+
+    name: str = "tensorboard"
