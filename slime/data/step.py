@@ -21,7 +21,7 @@ class TrainSample:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """What one optimizer step trains on.  The counts are of the whole step, idle samples included."""
+    """What one optimizer step trains on.  The counts are of the whole step, idle ones included."""
 
     samples: tuple[TrainSample, ...]  # those that need a forward pass
     rollouts: int  # N

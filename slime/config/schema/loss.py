@@ -1,4 +1,4 @@
-"""The loss node: one class per loss/aggregation choice; its KL sub-node; the advantage estimators."""
+"""The loss node: a class per loss/aggregation choice; its KL sub-node; the advantages."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What is generated, from what, and how it is judged: model, task, reward, rollout and its engine."""
+"""What is generated, from what, and how it is judged: model, task, reward, rollout, engine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class SmolLM2Model(ModelConfig):
 
 @dataclass(slots=True, kw_only=True)
 class PathModel(ModelConfig):
-    """A local Hugging Face folder (config.json, *.safetensors, tokenizer): Llama, Qwen2 or Qwen3."""
+    """A local Hugging Face folder (config.json, safetensors, tokenizer): Llama, Qwen2, Qwen3."""
 
     name: str = "path"
     path: str = key("the folder")
