@@ -37,8 +37,10 @@ class StepShape:
     def _one_prompt_per_rollout(self) -> None:
         if self.prompt_ids is None:
             return
-        pairs = torch.unique(torch.stack([self.rollout_ids, self.prompt_ids]), dim=1)
-        rollouts, prompts_of = torch.unique(pairs[0], return_counts=True)
-        if (prompts_of > 1).any():
-            torn = rollouts[prompts_of > 1][0].item()
+        rollouts_U, of_sample_S = torch.unique(self.rollout_ids, return_inverse=True)
+        a_prompt_U = self.prompt_ids.new_empty(len(rollouts_U))
+        a_prompt_U.scatter_(0, of_sample_S, self.prompt_ids)
+        differs_S = a_prompt_U[of_sample_S] != self.prompt_ids
+        if differs_S.any():
+            torn = self.rollout_ids[differs_S][0].item()
             raise ValueError(f"rollout {torn} has samples of more than one prompt")

@@ -1,0 +1,25 @@
+"""The loss of a step: weights fixed once for the whole step, token terms summed anywhere.
+
+Needs torch only:
+
+    weights_S = build_aggregation(config)(StepShape(active_tokens, rollout_ids, prompt_ids))
+    loss = build_loss(config)   # for each micro-batch: loss(TokenTerms(...)).loss.backward()
+"""
+
+from slime.loss.aggregation import build_aggregation, build_auxiliary_aggregation
+from slime.loss.build import Loss, build_loss
+from slime.loss.log_probs import WHOLE_VOCABULARY, VocabularyShard, log_probs_and_entropy
+from slime.loss.terms import LossOutput, MetricSums, TokenTerms
+
+__all__ = [
+    "WHOLE_VOCABULARY",
+    "Loss",
+    "LossOutput",
+    "MetricSums",
+    "TokenTerms",
+    "VocabularyShard",
+    "build_aggregation",
+    "build_auxiliary_aggregation",
+    "build_loss",
+    "log_probs_and_entropy",
+]

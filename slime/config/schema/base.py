@@ -58,13 +58,20 @@ def _all_problems(node: Node) -> Iterator[str]:
 
 
 def positive(path: str, value: float) -> Iterator[str]:
-    if not (math.isfinite(value) and value > 0):
+    if not (_is_finite_number(value) and value > 0):
         yield f"{path} must be a finite number > 0, got {value}"
 
 
 def not_negative(path: str, value: float) -> Iterator[str]:
-    if not (math.isfinite(value) and value >= 0):
+    if not (_is_finite_number(value) and value >= 0):
         yield f"{path} must be a finite number >= 0, got {value}"
+
+
+def _is_finite_number(value: object) -> bool:
+    """Not for a missing value (the text "???"), nor for True, which Python takes for 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
 
 
 def between(path: str, value: float, low: float, high: float) -> Iterator[str]:
@@ -76,3 +83,9 @@ def between(path: str, value: float, low: float, high: float) -> Iterator[str]:
 def at_least(path: str, value: int, minimum: int) -> Iterator[str]:
     if value < minimum:
         yield f"{path} must be at least {minimum}, got {value}"
+
+
+def a_seed(path: str, value: int) -> Iterator[str]:
+    """What every random generator in use accepts."""
+    if not 0 <= value < 2**32:
+        yield f"{path} must be in [0, 4294967295], got {value}"

@@ -1,10 +1,21 @@
 """What is generated, from what, and how it is judged: model, task, reward, rollout, engine."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
-from slime.config.schema.base import MISSING, Node, at_least, between, key, not_negative, positive
+from slime.config.schema.base import (
+    MISSING,
+    Node,
+    a_seed,
+    at_least,
+    between,
+    key,
+    not_empty,
+    not_negative,
+    positive,
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,6 +39,7 @@ class TinyModel(ModelConfig):
         yield from at_least("model.layers", self.layers, 1)
         if self.hidden_size % 8:
             yield f"model.hidden_size must be a multiple of 8, got {self.hidden_size}"
+        yield from a_seed("model.seed", self.seed)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,6 +55,9 @@ class PathModel(ModelConfig):
 
     name: str = "path"
     path: str = key("the folder")
+
+    def problems(self) -> Iterator[str]:
+        yield from not_empty("model.path", self.path)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +95,10 @@ class JsonlTask(TaskConfig):
     evaluation_path: str | None = key(
         "the held-out file (null: every tenth line of task.path is held out)", None
     )
+
+    def problems(self) -> Iterator[str]:
+        yield from not_empty("task.path", self.path)
+        yield from not_empty("task.evaluation_path", self.evaluation_path)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -124,6 +143,11 @@ class FunctionReward(RewardConfig):
     name: str = "function"
     function: str = key("package.module:name")
 
+    def problems(self) -> Iterator[str]:
+        yield from RewardConfig.problems(self)  # zero-argument super() breaks under slots=True
+        if self.function != MISSING and not re.fullmatch(r"[\w.]+:\w+", self.function):
+            yield f"reward.function must be package.module:name, got {self.function!r}"
+
 
 @dataclass(slots=True, kw_only=True)
 class EngineConfig(Node):
@@ -149,6 +173,9 @@ class ReplayEngine(EngineConfig):
 
     name: str = "replay"
     path: str = key("a folder that rollout.save wrote; iteration i trains on its i-th iteration")
+
+    def problems(self) -> Iterator[str]:
+        yield from not_empty("rollout.engine.path", self.path)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -179,6 +206,9 @@ class RolloutConfig(Node):
         yield from at_least("rollout.max_response_tokens", self.max_response_tokens, 1)
         yield from positive("rollout.temperature", self.temperature)
         yield from between("rollout.top_p", self.top_p, 0, 1)
+        if "" in self.stop_tokens:
+            yield "rollout.stop_tokens must not hold an empty text"
+        yield from not_empty("rollout.save", self.save)
 
 
 @dataclass(slots=True, kw_only=True)

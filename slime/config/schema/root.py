@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from slime.config.schema.base import Node, at_least, key
+from slime.config.schema.base import Node, a_seed, at_least, key
 from slime.config.schema.loss import AdvantageConfig, LossConfig
 from slime.config.schema.rollout import (
     EvaluationConfig,
@@ -15,6 +15,7 @@ from slime.config.schema.rollout import (
     TaskConfig,
 )
 from slime.config.schema.training import (
+    AdamConfig,
     ClusterConfig,
     OptimizerConfig,
     ParallelConfig,
@@ -47,15 +48,14 @@ class Config(Node):
     loss: LossConfig = key("chosen by the loss/aggregation group")
     optimizer: OptimizerConfig = key("chosen by the optimizer group")
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
-    cluster: ClusterConfig = key("chosen by the cluster group")
-    tracking: TrackingConfig = key("chosen by the tracking group")
+    cluster: ClusterConfig = key("chosen by the cluster group", trains=False)
+    tracking: TrackingConfig = key("chosen by the tracking group", trains=False)
 
     def problems(self) -> Iterator[str]:
         yield from at_least("iterations", self.iterations, 1)
         yield from at_least("steps_per_iteration", self.steps_per_iteration, 1)
         yield from at_least("max_bad_steps", self.max_bad_steps, 1)
-        if self.seed < 0:
-            yield f"seed must be at least 0, got {self.seed}"
+        yield from a_seed("seed", self.seed)
         yield from self._sizes_that_do_not_fit()
 
     def _sizes_that_do_not_fit(self) -> Iterator[str]:
@@ -74,3 +74,24 @@ class Config(Node):
             )
         if isinstance(self.rollout.engine, ReplayEngine) and self.rollout.save is not None:
             yield "rollout.save has nothing to save under rollout/engine=replay: drop one of them"
+        yield from self._nothing_to_learn_from()
+        yield from self._warm_up_without_end()
+
+    def _nothing_to_learn_from(self) -> Iterator[str]:
+        if isinstance(self.rollout.engine, ReplayEngine):
+            return  # the saved rollouts have sizes of their own
+        if self.rollout.samples_per_prompt == 1:
+            yield (
+                "rollout.samples_per_prompt must be at least 2, got 1: an advantage compares a "
+                "rollout with the others of its group, and in a group of one it is always 0"
+            )
+
+    def _warm_up_without_end(self) -> Iterator[str]:
+        if not isinstance(self.optimizer, AdamConfig):
+            return
+        steps = self.iterations * self.steps_per_iteration
+        if self.optimizer.warmup_steps >= steps >= 1:
+            yield (
+                f"optimizer.warmup_steps={self.optimizer.warmup_steps} leaves no step at "
+                f"optimizer.learning_rate: iterations x steps_per_iteration = {steps}"
+            )

@@ -1,5 +1,6 @@
 """How the step is taken and on what: optimizer, parallel sizes, cluster, tracking."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -94,6 +95,8 @@ class ClusterConfig(Node):
     )
 
     def problems(self) -> Iterator[str]:
+        if self.address is not None and not re.fullmatch(r"auto|[^\s/]+:\d+", self.address):
+            yield f"cluster.address must be auto, host:port or null, got {self.address!r}"
         if not 0 <= self.rendezvous_port <= 65535:
             yield f"cluster.rendezvous_port must be in [0, 65535], got {self.rendezvous_port}"
 

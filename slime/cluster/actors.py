@@ -1,0 +1,81 @@
+"""Ray actors: thin shells around the plain classes that do the work.
+
+The heavy imports happen inside `start`, so that the driver never loads Megatron (nor its CPU device
+layer) and the engine's process never sees it either; and so that an error while starting comes
+back as the exception it was instead of "the actor died".
+"""
+
+import socket
+from collections.abc import Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import ray
+
+from slime.config.schema import ConfigError, LocalEngine
+from slime.data import TrainSample
+from slime.rollout.engine import Generation, Request, Sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from slime.data.metrics import StepMetrics
+    from slime.distributed.rendezvous import Rendezvous
+    from slime.megatron.spec import TrainWorkerSpec
+
+MicroBatches = Sequence[Sequence[TrainSample]]
+
+
+class TrainActor:
+    """One rank of the trainer."""
+
+    def reserve_address(self, port: int) -> tuple[str, int]:
+        """This node's address and a port on it that is free (port 0: any).
+
+        Raises ConfigError when the port asked for is taken.
+        """
+        address = ray.util.get_node_ip_address()
+        with closing(socket.socket()) as probe:
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                raise ConfigError(
+                    f"cluster.rendezvous_port={port} cannot be had on {address} "
+                    f"({error.strerror}): choose another, or 0 for any free one"
+                ) from error
+            return address, probe.getsockname()[1]
+
+    def start(self, spec: "TrainWorkerSpec", rendezvous: "Rendezvous") -> None:
+        from slime.megatron.worker import TrainWorker
+
+        self._worker = TrainWorker(spec, rendezvous)
+
+    def train(self, micro_batches: MicroBatches) -> "StepMetrics":
+        return self._worker.train(micro_batches)
+
+    def log_probs(self, micro_batches: MicroBatches) -> "list[Tensor]":
+        return self._worker.log_probs(micro_batches)
+
+    def reference_log_probs(self, micro_batches: MicroBatches) -> "list[Tensor]":
+        return self._worker.reference_log_probs(micro_batches)
+
+    def export_weights(self) -> bytes:
+        return self._worker.export_weights()
+
+    def close(self) -> None:
+        self._worker.close()
+
+
+class EngineActor:
+    """A rollout engine in a process of its own."""
+
+    def start(self, config: LocalEngine, model_folder: str) -> None:
+        from slime.rollout.local import LocalEngine as Engine
+
+        self._engine = Engine(model_folder, config.batch_size)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
+        return self._engine.generate(requests, sampling)
+
+    def load_weights(self, *shards: bytes) -> None:
+        self._engine.load_weights(shards)

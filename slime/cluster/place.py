@@ -1,0 +1,41 @@
+"""Where an actor runs and what it gets: cores, a GPU, the environment of its process."""
+
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayTaskError
+
+from slime.cluster.session import cores
+from slime.config.schema import ClusterConfig, ConfigError
+
+
+def place(actor: type, config: ClusterConfig, *, threads: int) -> Any:
+    """The handle of a new actor process with this many compute threads.
+
+    Ray would give each process one OpenMP thread; generation and training alternate, so each may
+    have all cores, and the one that waits must not spin on them (PASSIVE).
+    """
+    environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    if config.address is None:
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    remote = ray.remote(
+        num_cpus=1,
+        num_gpus=1 if torch.cuda.is_available() else 0,
+        runtime_env={"env_vars": environment},
+    )(actor)
+    return remote.remote()
+
+
+def threads_for(workers: int) -> int:
+    return max(1, cores() // workers)
+
+
+def get(reference: Any) -> Any:
+    """ray.get, with the worker's own ConfigError instead of Ray's wrapping of it."""
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, ConfigError):
+            raise ConfigError(str(error.cause)) from error
+        raise

@@ -1,0 +1,28 @@
+"""What one optimizer step reports."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """The same on every rank.  A value that is not a finite number is None, so it is always JSON.
+
+    loss, pg_loss, kl_loss and entropy_loss are sums weighted by the step weights, loss being the
+    sum of the other three.  entropy to rollout_logprob_abs_diff are means over the active tokens
+    that were trained on, 0 when there are none.
+    """
+
+    loss: float | None
+    pg_loss: float | None
+    kl_loss: float | None
+    entropy_loss: float | None
+    entropy: float | None  # nats per token
+    kl: float | None  # estimate of the KL to the reference, nats per token
+    ratio: float | None  # current over old probability
+    clip_fraction_low: float | None  # share of tokens whose gradient the lower bound took away
+    clip_fraction_high: float | None
+    rollout_logprob_abs_diff: float | None  # nats
+    active_tokens: int
+    grad_norm: float | None  # before clipping
+    learning_rate: float  # of this step
+    skipped: bool  # True: nan or inf in the loss or the gradient; nothing was changed

@@ -1,0 +1,70 @@
+"""Where the train workers of a run meet."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+from slime.config.schema import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Rendezvous:
+    """This worker's number, how many there are, and where worker 0 listens."""
+
+    rank: int
+    world_size: int
+    address: str
+    port: int
+
+
+class RendezvousError(RuntimeError):
+    """The train workers could not meet."""
+
+
+def device_of(rendezvous: Rendezvous) -> torch.device:
+    """The GPU of this worker among those its process sees, or the CPU where there is none."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", rendezvous.rank % torch.cuda.device_count())
+
+
+def meet(rendezvous: Rendezvous) -> torch.device:
+    """Wait until all workers are there.  -> this worker's device
+
+    Raises ConfigError when worker 0 cannot listen on the port, RendezvousError when the workers
+    cannot reach each other.
+    """
+    device = device_of(rendezvous)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        distributed.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo",
+            init_method=f"tcp://{rendezvous.address}:{rendezvous.port}",
+            rank=rendezvous.rank,
+            world_size=rendezvous.world_size,
+        )
+    except (distributed.DistError, ValueError, RuntimeError) as failure:
+        raise _explained(failure, rendezvous) from failure
+    return device
+
+
+def part() -> None:
+    """Leave; another meeting in this process is possible afterwards."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _explained(failure: Exception, rendezvous: Rendezvous) -> Exception:
+    place = f"{rendezvous.address}:{rendezvous.port}"
+    reason = str(failure).splitlines()[0]
+    if "EADDRINUSE" in str(failure):
+        return ConfigError(
+            f"cluster.rendezvous_port: {place} is already in use; choose a free port, or 0 for "
+            f"any free one"
+        )
+    return RendezvousError(
+        f"train worker {rendezvous.rank} of {rendezvous.world_size} could not meet the others at "
+        f"{place}: {reason}"
+    )

@@ -1,0 +1,89 @@
+"""A CPU in the place of CUDA, for megatron-core's modules and for nothing else.
+
+megatron-core asks for "cuda" by name in some two hundred places.  Where there is no CUDA device,
+install() gives its modules another `torch`: the same one, but "cuda" means the CPU.  With a CUDA
+device it does nothing.
+
+Only train workers install it, once, in a process of their own.  Replacing the functions of torch
+itself would be shorter and is what must not happen: transformers loads models with the same
+functions, and a model loaded that way has wrong rotary frequencies and says nothing.  So the layer
+touches the global names of megatron's modules, and of torch itself just `Tensor.type`, whose answer
+changes only for calls that come from megatron.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import torch
+
+_CPU = torch.device("cpu")
+
+# Whatever is imported here, or by what is imported here, is seen by install().
+_MODULES = (
+    "megatron.core.distributed",
+    "megatron.core.models.gpt.gpt_layer_specs",
+    "megatron.core.models.gpt.gpt_model",
+    "megatron.core.optimizer",
+    "megatron.core.optimizer_param_scheduler",
+    "megatron.core.pipeline_parallel",
+)
+_FACTORIES = ("arange", "empty", "full", "ones", "tensor", "zeros")
+
+
+class _StandIn(ModuleType):
+    """A module that answers for `original` wherever it has no answer of its own."""
+
+    def __init__(self, original: ModuleType, **answers: Any) -> None:
+        super().__init__(original.__name__)
+        self.__dict__.update(answers)
+        self._original = original
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+
+_cuda = _StandIn(torch.cuda, current_device=lambda: _CPU)
+
+
+def is_installed() -> bool:
+    parallel_state = sys.modules.get("megatron.core.parallel_state")
+    return isinstance(vars(parallel_state).get("torch"), _StandIn) if parallel_state else False
+
+
+def install() -> None:
+    """Call before the first use of megatron-core in a process; again is harmless."""
+    if torch.cuda.is_available() or is_installed():
+        return
+    for name in _MODULES:
+        importlib.import_module(name)
+    answers = {name: _on_cpu(getattr(torch, name)) for name in _FACTORIES}
+    stand_in = _StandIn(torch, cuda=_cuda, **answers)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("megatron.core") and vars(module).get("torch") is torch:
+            vars(module)["torch"] = stand_in
+    torch.Tensor.type = _type_as_on_cuda(torch.Tensor.type)  # type: ignore[method-assign]
+
+
+def _on_cpu(factory: Callable[..., Any]) -> Callable[..., Any]:
+    def create(*args: Any, device: Any = None, **kwargs: Any) -> Any:
+        if device is not None and str(device).startswith("cuda"):
+            device = _CPU
+        return factory(*args, device=device, **kwargs)
+
+    return create
+
+
+def _type_as_on_cuda(original: Callable[..., Any]) -> Callable[..., Any]:
+    """megatron's optimizer tells parameters apart by strings such as 'torch.cuda.FloatTensor'."""
+
+    def tensor_type(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        answer = original(self, *args, **kwargs)
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if isinstance(answer, str) and caller.startswith("megatron.core"):
+            return answer.replace("torch.", "torch.cuda.", 1)
+        return answer
+
+    return tensor_type

@@ -1,0 +1,110 @@
+"""Megatron-core's GPTModel for a Llama, Qwen2 or Qwen3 architecture."""
+
+from typing import Any
+
+import torch
+from megatron.core import parallel_state as mpu
+from megatron.core.models.gpt import GPTModel
+from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+from megatron.core.transformer import TransformerConfig
+from megatron.core.transformer.transformer_block import (
+    TransformerBlockSubmodules,
+    get_num_layers_to_build,
+)
+from torch import Tensor
+
+from slime.config.schema import Precision
+from slime.megatron.attention import PackedAttention
+from slime.megatron.norm import RMSNorm
+from slime.model.architecture import Architecture
+
+
+class LanguageModel(GPTModel):  # type: ignore[misc]  # megatron-core has no types
+    """A GPTModel that ends with hidden states [T, 1, hidden_size].
+
+    The loss turns them into log-probs of the response tokens in chunks, so that neither the logits
+    of a whole micro-batch nor those of its prompt tokens are ever made.
+    """
+
+    def _postprocess(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
+        return hidden_states
+
+    @property
+    def output_weight(self) -> Tensor:
+        """[rows of the vocabulary on this rank, hidden_size]"""
+        if self.share_embeddings_and_output_weights:
+            weight: Tensor = self.shared_embedding_or_output_weight()
+        else:
+            weight = self.output_layer.weight
+        return weight
+
+
+def parameter_dtype(precision: Precision) -> torch.dtype:
+    match precision:
+        case Precision.float32:
+            return torch.float32
+        case Precision.bfloat16:
+            return torch.bfloat16
+        case Precision.auto:
+            return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+
+
+def build_model(architecture: Architecture, dtype: torch.dtype) -> LanguageModel:
+    """The model with uninitialised weights, on this process's device and in its groups."""
+    config = _transformer_config(architecture, dtype)
+    return LanguageModel(
+        config,
+        _block_spec(config),
+        vocab_size=architecture.vocabulary_size,
+        max_sequence_length=architecture.max_positions,
+        pre_process=mpu.is_pipeline_first_stage(),
+        post_process=mpu.is_pipeline_last_stage(),
+        share_embeddings_and_output_weights=architecture.tied_embeddings,
+        position_embedding_type="rope",
+        rotary_base=architecture.rope_theta,
+    )
+
+
+def _transformer_config(architecture: Architecture, dtype: torch.dtype) -> TransformerConfig:
+    return TransformerConfig(
+        num_layers=architecture.layers,
+        hidden_size=architecture.hidden_size,
+        num_attention_heads=architecture.attention_heads,
+        num_query_groups=architecture.key_value_heads,
+        kv_channels=architecture.head_size,
+        ffn_hidden_size=architecture.feed_forward_size,
+        normalization="RMSNorm",
+        layernorm_epsilon=architecture.norm_epsilon,
+        qk_layernorm=architecture.qk_norm,
+        gated_linear_unit=True,
+        activation_func=torch.nn.functional.silu,
+        add_bias_linear=False,
+        add_qkv_bias=architecture.qkv_bias,
+        hidden_dropout=0.0,
+        attention_dropout=0.0,
+        params_dtype=dtype,
+        pipeline_dtype=dtype,
+        bf16=dtype == torch.bfloat16,
+        perform_initialization=False,  # every weight is loaded
+        tensor_model_parallel_size=mpu.get_tensor_model_parallel_world_size(),
+        pipeline_model_parallel_size=mpu.get_pipeline_model_parallel_world_size(),
+        context_parallel_size=mpu.get_context_parallel_world_size(),
+        # The fused kernels need CUDA extensions or a compiler.
+        bias_activation_fusion=False,
+        bias_dropout_fusion=False,
+        masked_softmax_fusion=False,
+        gradient_accumulation_fusion=False,
+        persist_layer_norm=False,
+    )
+
+
+def _block_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
+    """megatron's local layers with our attention and norms; the final norm is ours too."""
+    layer = get_gpt_layer_local_spec(qk_layernorm=config.qk_layernorm, normalization="RMSNorm")
+    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
+    attention = layer.submodules.self_attention.submodules
+    attention.core_attention = PackedAttention
+    if config.qk_layernorm:
+        attention.q_layernorm = attention.k_layernorm = RMSNorm
+    layers = [layer] * get_num_layers_to_build(config)
+    return TransformerBlockSubmodules(layer_specs=layers, layer_norm=RMSNorm)

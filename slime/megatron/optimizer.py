@@ -1,0 +1,103 @@
+"""Megatron-core's optimizer and learning-rate schedule for one model."""
+
+import torch
+from megatron.core.distributed import DistributedDataParallel
+from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
+from megatron.core.optimizer import get_megatron_optimizer
+from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
+from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+
+from slime.config.schema import AdamConfig, OptimizerConfig
+
+
+class Optimizer:
+    """Takes steps with the gradients that `model` has accumulated and reduced."""
+
+    def __init__(
+        self,
+        config: AdamConfig,
+        model: DistributedDataParallel,
+        dtype: torch.dtype,
+        total_steps: int,
+    ) -> None:
+        self._model = model
+        self._clip_grad = config.clip_grad
+        self._optimizer = get_megatron_optimizer(_megatron_config(config, dtype), [model])
+        self._schedule = _schedule(config, self._optimizer, total_steps)
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def clear_gradients(self) -> None:
+        self._model.zero_grad_buffer()
+        self._optimizer.zero_grad()
+
+    def gradient_norm(self) -> float:
+        """Of all gradients as one vector, before clipping; nan or inf when one of them is.
+
+        The same number on every rank.
+        """
+        self._optimizer.prepare_grads()
+        return float(self._optimizer.get_grad_norm())
+
+    def step(self, gradient_norm: float) -> None:
+        """Clip, update the parameters and move the schedule on.  Needs gradient_norm() first."""
+        if self._clip_grad > 0:
+            parameters = self._optimizer.get_parameters()
+            clip_grad_by_total_norm_fp32(parameters, self._clip_grad, gradient_norm)
+        self._optimizer.step_with_ready_grads()
+        self._schedule.step(increment=1)
+
+
+def build_optimizer(
+    config: OptimizerConfig,
+    model: DistributedDataParallel,
+    dtype: torch.dtype,
+    total_steps: int,
+) -> Optimizer:
+    """dtype: of the parameters; float32 main copies are kept beside bfloat16 ones.
+
+    total_steps: optimizer steps of the run; linear and cosine schedules end there.
+    """
+    match config:
+        case AdamConfig():
+            return Optimizer(config, model, dtype, total_steps)
+        case _:
+            raise TypeError(f"no optimizer is built from {type(config).__name__}")
+
+
+def _megatron_config(config: AdamConfig, dtype: torch.dtype) -> MegatronOptimizerConfig:
+    return MegatronOptimizerConfig(
+        optimizer="adam",
+        lr=config.learning_rate,
+        min_lr=config.min_learning_rate,
+        weight_decay=config.weight_decay,
+        adam_beta1=config.beta1,
+        adam_beta2=config.beta2,
+        adam_eps=config.eps,
+        clip_grad=config.clip_grad,
+        bf16=dtype == torch.bfloat16,
+        params_dtype=dtype,
+    )
+
+
+def _schedule(
+    config: AdamConfig, optimizer: object, total_steps: int
+) -> OptimizerParamScheduler:
+    """Warm-up step k of W has (k + 1) / (W + 1) of the peak: the first step is never a no-op."""
+    return OptimizerParamScheduler(
+        optimizer,
+        init_lr=config.learning_rate / (config.warmup_steps + 1),
+        max_lr=config.learning_rate,
+        min_lr=config.min_learning_rate,
+        lr_warmup_steps=config.warmup_steps,
+        # megatron refuses a warm-up that outlasts the run, although it is well defined.
+        lr_decay_steps=max(total_steps, config.warmup_steps + 1),
+        lr_decay_style=config.schedule.value,
+        start_wd=config.weight_decay,
+        end_wd=config.weight_decay,
+        wd_incr_steps=0,
+        wd_incr_style="constant",
+    )

@@ -1,0 +1,84 @@
+"""Forward and backward passes over one rank's micro-batches, through megatron's own schedule."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import torch
+from megatron.core.pipeline_parallel import get_forward_backward_func
+from torch import Tensor
+
+from slime.data.packing import PackedBatch
+from slime.loss.terms import LossOutput, MetricSums
+from slime.megatron.attention import PackedSequences
+
+Read = TypeVar("Read")
+
+
+def accumulate_gradients(
+    model: torch.nn.Module,
+    batches: Sequence[PackedBatch],
+    loss_of: Callable[[Tensor, PackedBatch], LossOutput],
+    data_parallel_size: int,
+) -> list[MetricSums]:
+    """Add d/dtheta of the sum of the losses of all batches of all ranks to the gradients.
+
+    `model` is wrapped in megatron's DistributedDataParallel; loss_of gets hidden states
+    [T, hidden_size] and their batch.  Every rank calls this, with at least one batch.
+
+    The schedule divides what it gets by the number of this rank's micro-batches, and the reduction
+    divides by the number of data-parallel ranks: both are undone here, and nowhere else, because
+    the step weights in the loss leave nothing to average.
+    """
+    undo = len(batches) * data_parallel_size
+    no_tokens_to_divide_by = torch.ones((), dtype=torch.int, device=batches[0].tokens_T.device)
+
+    def loss_func(batch: PackedBatch, hidden_T1H: Tensor) -> tuple[Tensor, Tensor, MetricSums]:
+        output = loss_of(hidden_T1H[:, 0], batch)
+        return output.loss * undo, no_tokens_to_divide_by, output.metrics
+
+    return _run_schedule(model, batches, loss_func)
+
+
+@torch.no_grad()
+def read_hidden_states(
+    model: torch.nn.Module,
+    batches: Sequence[PackedBatch],
+    read: Callable[[Tensor, PackedBatch], Read],
+) -> list[Read]:
+    """What `read` makes of the hidden states [T, hidden_size] of each batch; no gradients.
+
+    no_grad and not inference_mode: megatron keeps rotary tables that later passes train with.
+    """
+
+    def read_func(batch: PackedBatch, hidden_T1H: Tensor, *, non_loss_data: bool) -> Read:
+        assert non_loss_data
+        return read(hidden_T1H[:, 0], batch)
+
+    return _run_schedule(model, batches, read_func, forward_only=True, collect_non_loss_data=True)
+
+
+def _run_schedule(
+    model: torch.nn.Module,
+    batches: Sequence[PackedBatch],
+    after_forward: Callable[..., Any],
+    **kind: bool,
+) -> list[Any]:
+    def forward_step(
+        iterator: Iterator[PackedBatch], model: torch.nn.Module
+    ) -> tuple[Tensor, Callable[..., Any]]:
+        batch = next(iterator)
+        packed = PackedSequences.of(batch.cu_seqlens)
+        hidden_T1H = model(batch.tokens_T[None], None, None, packed_seq_params=packed)
+        return hidden_T1H, partial(after_forward, batch)
+
+    outputs: list[Any] = get_forward_backward_func()(
+        forward_step_func=forward_step,
+        data_iterator=iter(batches),
+        model=[model],
+        num_microbatches=len(batches),
+        seq_length=max(len(batch.tokens_T) for batch in batches),
+        micro_batch_size=1,
+        **{"forward_only": False, **kind},
+    )
+    return outputs

@@ -1,0 +1,68 @@
+"""The tensors of a Hugging Face folder, read one at a time from safetensors files."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from slime.config.schema import ConfigError
+
+_INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+
+
+class WeightsFolder:
+    """Open files; a tensor's bytes are read when it is asked for."""
+
+    def __init__(self, path: Path, file_of: dict[str, Any]) -> None:
+        self.path = path
+        self._file_of = file_of
+
+    def names(self) -> frozenset[str]:
+        return frozenset(self._file_of)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._file_of[name].get_slice(name).get_shape())
+
+    def read(self, name: str) -> Tensor:
+        tensor: Tensor = self._file_of[name].get_tensor(name)
+        return tensor
+
+
+@contextmanager
+def open_weights(path: Path) -> Iterator[WeightsFolder]:
+    """The weights in `path`: model.safetensors, or the files its index names.
+
+    Only safetensors: a pickle runs code when it is read.  Raises ConfigError, one line naming the
+    folder, when there are none or a file is missing or broken.
+    """
+    with ExitStack() as files:
+        file_of: dict[str, Any] = {}
+        for file in _files(path):
+            try:
+                opened = files.enter_context(safe_open(file, framework="pt"))
+            except (OSError, SafetensorError) as broken:
+                reason = str(broken).splitlines()[0]
+                raise ConfigError(f"model.path: {file} cannot be read: {reason}") from None
+            file_of.update(dict.fromkeys(opened.keys(), opened))
+        yield WeightsFolder(path, file_of)
+
+
+def _files(path: Path) -> list[Path]:
+    index = path / _INDEX
+    if not index.is_file():
+        if not (path / _SINGLE).is_file():
+            raise ConfigError(
+                f"model.path: {path} has neither {_SINGLE} nor {_INDEX}; "
+                f"weights are read from safetensors only, never from pickle files"
+            )
+        return [path / _SINGLE]
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (OSError, ValueError, KeyError, AttributeError):
+        raise ConfigError(f"model.path: {index} is not an index with a weight_map") from None
+    return [path / name for name in sorted(names)]

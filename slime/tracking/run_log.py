@@ -1,0 +1,123 @@
+"""Everything a run says, in one place: to its files, to the trackers, to the person watching."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from slime.config.schema import TrackingConfig
+from slime.data import Group, Rollout
+from slime.data.metrics import StepMetrics
+from slime.reward import ScoredGroups
+from slime.rollout.generate import Evaluation
+from slime.tracking.progress import IterationReport, RunProgress
+from slime.tracking.records import RolloutMetrics, Times, flat
+from slime.tracking.sinks import JsonLines, build_sinks
+
+
+@dataclass(frozen=True, slots=True)
+class StepNumber:
+    """Which optimizer step of which iteration, both counted from 0 over the run."""
+
+    iteration: int
+    step: int
+
+
+class RunLog:
+    """Writes metrics.jsonl, samples.jsonl and the trackers; prints progress."""
+
+    def __init__(self, config: TrackingConfig, run_directory: Path, iterations: int) -> None:
+        self._progress = RunProgress(iterations)
+        self._metrics = build_sinks(config, run_directory)
+        self._samples = JsonLines(run_directory / "samples.jsonl")
+        self._samples_per_iteration = config.samples_per_iteration
+
+    def __enter__(self) -> Self:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.__exit__(kind, error, trace)
+        self._metrics.close()
+        self._samples.close()
+
+    def phase(self, name: str) -> None:
+        """What is going on now."""
+        self._progress.phase(name)
+
+    def note(self, text: str) -> None:
+        """A line for the person watching."""
+        self._progress.note(text)
+
+    def warn(self, text: str) -> None:
+        """A line that should not be missed."""
+        self._progress.warn(text)
+
+    def evaluation(self, iteration: int, evaluation: Evaluation) -> None:
+        """Held-out answers of the weights that `iteration` iterations have trained."""
+        self._metrics.write({"iteration": iteration, **flat("evaluation", evaluation)}, iteration)
+        self._progress.note(
+            f"held-out greedy reward after {iteration} iterations: {evaluation.reward_mean:.3f}"
+            f"  ({evaluation.prompts} prompts)"
+        )
+
+    def step(self, at: StepNumber, metrics: StepMetrics) -> None:
+        """An optimizer step that is not the last of its iteration."""
+        self._metrics.write(_step_record(at, metrics), at.iteration)
+        self._warn_if_skipped(at, metrics)
+
+    def last_step(
+        self, at: StepNumber, metrics: StepMetrics, rollout: RolloutMetrics, times: Times
+    ) -> None:
+        """The step that ends an iteration carries the iteration's own numbers."""
+        record = _step_record(at, metrics) | flat("rollout", rollout) | flat("time", times)
+        self._metrics.write(record, at.iteration)
+        self._warn_if_skipped(at, metrics)
+        self._progress.iteration(IterationReport(at.iteration, rollout, metrics, times))
+
+    def samples(self, iteration: int, scored: ScoredGroups) -> None:
+        """A few decoded rollouts, and every rollout whose reward failed."""
+        failures = {failure.rollout_id: failure.reason for failure in scored.failures}
+        shown = {group.rollouts[0].id for group in scored.groups[: self._samples_per_iteration]}
+        for group in scored.groups:
+            for rollout in group.rollouts:
+                if rollout.id in shown or rollout.id in failures:
+                    record = _sample_record(iteration, group, rollout, failures.get(rollout.id))
+                    self._samples.write(record, iteration)
+        if scored.failures:
+            self._progress.warn(
+                f"the reward of {len(scored.failures)} rollouts failed; the first: rollout "
+                f"{scored.failures[0].rollout_id}: {scored.failures[0].reason} (all of them are in "
+                "samples.jsonl)"
+            )
+
+    def _warn_if_skipped(self, at: StepNumber, metrics: StepMetrics) -> None:
+        if not metrics.skipped:
+            return
+        reason = "its loss or gradient is not finite" if metrics.active_tokens else "no active token"
+        self.warn(f"step {at.step} was skipped: {reason}; the weights are unchanged")
+
+
+def _step_record(at: StepNumber, metrics: StepMetrics) -> dict[str, Any]:
+    return {"iteration": at.iteration, "step": at.step, **flat("train", metrics)}
+
+
+def _sample_record(
+    iteration: int, group: Group, rollout: Rollout, failure: str | None
+) -> dict[str, Any]:
+    return {
+        "iteration": iteration,
+        "prompt_id": group.prompt.id,
+        "rollout_id": rollout.id,
+        "prompt": group.prompt.text,
+        "response": rollout.text,
+        "answer": group.prompt.answer,
+        "reward": rollout.reward,
+        "reward_failure": failure,
+        "finish": rollout.finish.value,
+    }

@@ -1,0 +1,140 @@
+"""The training loop, top to bottom: generate, score, plan, train, push the weights, again."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+
+from slime.config.schema import Config
+from slime.data.metrics import StepMetrics
+from slime.model.export import write_model_folder
+from slime.report.reward import draw_reward
+from slime.start import Run, open_inputs, start
+from slime.tracking.clock import Clock
+from slime.tracking.records import Times, rollout_metrics
+from slime.tracking.run_log import RunLog, StepNumber
+
+
+class Outcome(IntEnum):
+    """How a run ended; the value is the exit code."""
+
+    finished = 0
+    too_many_bad_steps = 1
+    interrupted = 130
+
+
+class TooManyBadSteps(Exception):
+    """max_bad_steps steps in a row had a loss or a gradient that was not finite."""
+
+
+def train(config: Config, run_directory: Path) -> int:
+    """Run the whole of `config`; what it leaves is in `run_directory`.  -> exit code
+
+    Raises ConfigError, before training starts, for what only shows when models, tasks and ports are
+    opened.  An interrupt (Ctrl-C or SIGTERM) still saves the model; a second one does not.
+    """
+    outcome = Outcome.interrupted
+    with _terminate_like_an_interrupt():
+        inputs = open_inputs(config)
+        with RunLog(config.tracking, run_directory, config.iterations) as log:
+            log.note(f"run directory: {run_directory}")
+            with start(config, inputs, log) as run:
+                outcome = _iterate_until_stopped(run)
+                log.phase("saving the model")
+                shards = run.trainer.fetch_weights()
+                write_model_folder(inputs.model_folder, run_directory / "model", shards)
+            picture = run_directory / "reward.png"
+            draw_reward(run_directory / "metrics.jsonl", picture, title=run_directory.name)
+            log.note(f"{outcome.name.replace('_', ' ')}; everything is in {run_directory}")
+    return outcome
+
+
+def _iterate_until_stopped(run: Run) -> Outcome:
+    try:
+        _iterate(run)
+    except KeyboardInterrupt:
+        run.log.warn("stopping: the model is being saved (interrupt again to stop without that)")
+        return Outcome.interrupted
+    except TooManyBadSteps as error:
+        run.log.warn(str(error))
+        return Outcome.too_many_bad_steps
+    return Outcome.finished
+
+
+def _iterate(run: Run) -> None:
+    bad_steps = BadSteps(run.max_bad_steps)
+    _evaluate(run, trained=0)
+    for iteration in range(run.iterations):
+        clock = Clock()
+        run.log.phase("generating")
+        groups = run.source.generate(iteration)
+        generate_s = clock.lap()
+
+        run.log.phase("scoring")
+        scored = run.source.score(iteration, groups)
+        run.log.samples(iteration, scored)
+        reward_s = clock.lap()
+
+        run.log.phase("training")
+        steps = run.prepare(run.plan(scored.groups))  # weights are fixed here, for whole steps
+        number = iteration * len(steps)
+        for offset, step in enumerate(steps[:-1]):
+            metrics = run.trainer.train(step)
+            run.log.step(StepNumber(iteration, number + offset), metrics)
+            bad_steps.count(metrics)
+        last = run.trainer.train(steps[-1])
+        train_s = clock.lap()
+
+        run.log.phase("pushing weights")
+        run.source.load_weights(run.trainer.weights())
+        push_s = clock.lap()
+
+        run.log.last_step(
+            StepNumber(iteration, number + len(steps) - 1),
+            last,
+            rollout_metrics(scored.groups, len(scored.failures)),
+            Times.of(scored.groups, generate_s, reward_s, train_s, push_s, clock.total()),
+        )
+        bad_steps.count(last)
+        if run.evaluates_after(iteration):
+            _evaluate(run, trained=iteration + 1)
+
+
+def _evaluate(run: Run, trained: int) -> None:
+    run.log.phase("evaluating")
+    evaluation = run.source.evaluate()
+    if evaluation is not None:
+        run.log.evaluation(trained, evaluation)
+
+
+class BadSteps:
+    """Counts steps in a row whose loss or gradient was not finite."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._in_a_row = 0
+
+    def count(self, metrics: StepMetrics) -> None:
+        """Raises TooManyBadSteps at the limit.  A step without active tokens is not a bad one."""
+        bad = metrics.skipped and metrics.active_tokens > 0
+        self._in_a_row = self._in_a_row + 1 if bad else 0
+        if self._in_a_row >= self._limit:
+            raise TooManyBadSteps(
+                f"stopping: {self._in_a_row} steps in a row had a loss or a gradient that was not "
+                "finite (max_bad_steps); the weights before them are saved"
+            )
+
+
+@contextmanager
+def _terminate_like_an_interrupt() -> Iterator[None]:
+    """SIGTERM, what clusters send, does what Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
