@@ -18,16 +18,14 @@ ALLOWED = {
     "task": {"data"},
     "reward": {"data"},
     "rollout": {"data", "task", "reward", "model"},
-    "distributed": {"data"},
+    "distributed": {"data", "loss"},
     "megatron": {"data", "loss", "model", "distributed"},
     "plan": {"data", "loss", "advantage"},
     "tracking": {"data", "reward", "rollout"},
     "report": set(),
     "cluster": {"data", "rollout", "distributed", "megatron"},
-    "train": {
-        "data", "plan", "model", "task", "reward", "rollout", "megatron", "cluster", "tracking",
-        "report",
-    },
+    "start": {"data", "plan", "model", "task", "reward", "rollout", "megatron", "cluster", "tracking"},
+    "train": {"data", "model", "report", "start", "tracking"},
 }  # fmt: skip
 
 # library -> the rooms that may import it

@@ -9,8 +9,6 @@ import torch
 from megatron.core import parallel_state as mpu
 from torch import Tensor, distributed
 
-from slime.loss.log_probs import VocabularyShard
-
 
 def form_groups(tensor: int = 1) -> None:
     """Divide the workers that met: `tensor` neighbours share each layer, the rest is data parallel.
@@ -55,16 +53,15 @@ class TensorParallel:
         distributed.all_gather(shards, shard.contiguous(), group=self.group)
         return shards
 
-    def vocabulary_shard(self, rows: int) -> VocabularyShard:
-        """Of an output weight that has `rows` rows on each worker."""
-
-        def all_reduce_sum(values: Tensor) -> None:
+    def sum_(self, values: Tensor) -> None:
+        """Replace `values` by their sum over the workers."""
+        if self.size > 1:
             distributed.all_reduce(values, group=self.group)
 
-        def all_reduce_max(values: Tensor) -> None:
+    def max_(self, values: Tensor) -> None:
+        """Replace `values` by their largest over the workers."""
+        if self.size > 1:
             distributed.all_reduce(values, distributed.ReduceOp.MAX, group=self.group)
-
-        return VocabularyShard(self.rank * rows, all_reduce_sum, all_reduce_max)
 
 
 def data_parallel() -> DataParallel:

@@ -37,8 +37,9 @@ def sample_mean(step: StepShape, *, empty_units: EmptyUnits) -> Tensor:
 
 
 def prompt_mean(step: StepShape, *, empty_units: EmptyUnits) -> Tensor:
-    """1 / (P * M_prompt): every prompt counts the same (ScaleRL, arXiv:2510.13786 section 3.2).
+    """1 / (P * M_prompt): every prompt counts the same.
 
+    Source: DAPO, arXiv:2503.14476 eq. 8, as written; ScaleRL, arXiv:2510.13786 section 3.2.
     -> [S] float64.  Raises ValueError when the step has no prompt ids.
     """
     if step.prompt_ids is None:
@@ -50,7 +51,7 @@ def prompt_mean(step: StepShape, *, empty_units: EmptyUnits) -> Tensor:
 
 
 def token_mean(step: StepShape) -> Tensor:
-    """1 / M_step: every active token of the step counts the same (DAPO, arXiv:2503.14476 eq. 8).
+    """1 / M_step: every active token of the step counts the same (DAPO, as coded).
 
     -> [S] float64
     """

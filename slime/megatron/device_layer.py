@@ -30,7 +30,7 @@ _MODULES = (
     "megatron.core.optimizer_param_scheduler",
     "megatron.core.pipeline_parallel",
 )
-_FACTORIES = ("arange", "empty", "full", "ones", "tensor", "zeros")
+_FACTORIES = ("empty", "ones", "tensor", "zeros")
 
 
 class _StandIn(ModuleType):

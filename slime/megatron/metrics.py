@@ -5,7 +5,7 @@ import math
 from torch import Tensor
 
 from slime.data.metrics import StepMetrics
-from slime.loss.terms import MetricSums
+from slime.loss import MetricSums
 
 
 def step_metrics(

@@ -3,7 +3,7 @@
 import torch
 from megatron.core.distributed import DistributedDataParallel
 from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
-from megatron.core.optimizer import get_megatron_optimizer
+from megatron.core.optimizer import get_megatron_optimizer, get_standard_config_overrides
 from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
 
@@ -22,7 +22,10 @@ class Optimizer:
     ) -> None:
         self._model = model
         self._clip_grad = config.clip_grad
-        self._optimizer = get_megatron_optimizer(_megatron_config(config, dtype), [model])
+        megatron_config = _megatron_config(config, dtype)
+        # Norms and biases are not decayed.
+        overrides = get_standard_config_overrides(megatron_config)
+        self._optimizer = get_megatron_optimizer(megatron_config, [model], overrides)
         self._schedule = _schedule(config, self._optimizer, total_steps)
 
     @property

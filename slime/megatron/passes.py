@@ -9,7 +9,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
 from slime.data.packing import PackedBatch
-from slime.loss.terms import LossOutput, MetricSums
+from slime.loss import LossOutput, MetricSums
 from slime.megatron.attention import PackedSequences
 
 Read = TypeVar("Read")

@@ -19,9 +19,14 @@ from slime.data.metrics import StepMetrics
 from slime.data.packing import PackedBatch, pack
 from slime.distributed.groups import data_parallel, dissolve_groups, form_groups, tensor_parallel
 from slime.distributed.rendezvous import Rendezvous, meet, part
-from slime.loss import build_loss
-from slime.loss.log_probs import log_probs_and_entropy
-from slime.loss.terms import LossOutput, MetricSums, TokenTerms
+from slime.loss import (
+    LossOutput,
+    MetricSums,
+    TokenTerms,
+    VocabularyShard,
+    build_loss,
+    log_probs_and_entropy,
+)
 from slime.megatron import device_layer
 from slime.megatron.convert import export, load_folder
 from slime.megatron.metrics import step_metrics
@@ -164,12 +169,13 @@ class TrainWorker:
         self, model: LanguageModel, hidden_TH: Tensor, batch: PackedBatch, *, entropy_gradient: bool
     ) -> tuple[Tensor, Tensor]:
         weight = model.output_weight
+        group = self._tensor_parallel
         return log_probs_and_entropy(
             hidden_TH[batch.response_positions_R],
             weight,
             batch.targets_R,
             temperature=self._temperature,
-            shard=self._tensor_parallel.vocabulary_shard(len(weight)),
+            shard=VocabularyShard(group.rank * len(weight), group.sum_, group.max_),
             entropy_gradient=entropy_gradient,
         )
 

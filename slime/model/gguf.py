@@ -88,7 +88,7 @@ def _tensors(reader: gguf.GGUFReader, config: dict[str, Any]) -> Iterator[tuple[
 
 
 def _halves_apart(rows: np.ndarray[Any, Any], heads: int) -> np.ndarray[Any, Any]:
-    """Per head, rows 0 1 2 3 ... (pairs) to 0 2 ... 1 3 ... (halves), the order transformers has."""
+    """Per head, rows 0 1 2 3 ... (rotary pairs) to 0 2 ... 1 3 ... (halves), as transformers."""
     pairs = rows.reshape(heads, rows.shape[0] // heads // 2, 2, -1)
     return pairs.swapaxes(1, 2).reshape(rows.shape)
 

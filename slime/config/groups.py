@@ -1,0 +1,212 @@
+"""The config groups: which node each one fills, and what its choices are.
+
+The one table behind registration, error messages and `--help`.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from slime.config.schema import (
+    K1,
+    K2,
+    K3,
+    AdamConfig,
+    ArithmeticTask,
+    ClusterConfig,
+    Config,
+    ConstantLoss,
+    DrGrpoAdvantage,
+    ExactMatchReward,
+    FirstNumberReward,
+    FunctionReward,
+    GrpoAdvantage,
+    JsonlTask,
+    KLConfig,
+    LastNumberReward,
+    LocalEngine,
+    Node,
+    NoTracking,
+    ParallelConfig,
+    PathModel,
+    PromptMeanLoss,
+    ReplayEngine,
+    RolloutConfig,
+    SampleMeanLoss,
+    SmolLM2Model,
+    TensorBoardTracking,
+    TinyModel,
+    TokenMeanLoss,
+)
+
+RECIPE = "recipe"  # a group too, but its choices are files under recipes/ and it fills every node
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One option of a group: the class it gives to the node."""
+
+    name: str
+    schema: type[Node]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What `name=choice` selects: the class, and so the keys, of the node at `node`."""
+
+    name: str
+    node: str
+    meaning: str
+    choices: tuple[Choice, ...]
+    label: str | None = None  # the key in which the class writes its choice, never set by hand
+
+    @property
+    def options(self) -> list[str]:
+        return [choice.name for choice in self.choices]
+
+    def owners(self, key: str) -> list[str]:
+        """The choices that have this key."""
+        return [choice.name for choice in self.choices if key in field_names(choice.schema)]
+
+
+def field_names(schema: type[Node]) -> set[str]:
+    return {field.name for field in dataclasses.fields(schema)}  # type: ignore[arg-type]
+
+
+def _group(
+    name: str,
+    meaning: str,
+    *choices: tuple[str, type[Node]] | tuple[str, type[Node], str],
+    node: str | None = None,
+    label: str | None = "name",
+) -> Group:
+    node = name.replace("/", ".") if node is None else node
+    return Group(name, node, meaning, tuple(_choice(*choice) for choice in choices), label)
+
+
+def _choice(name: str, schema: type[Node], meaning: str = "") -> Choice:
+    return Choice(name, schema, meaning or (schema.__doc__ or "").splitlines()[0])
+
+
+GROUPS = (
+    _group(
+        "model",
+        "where the starting weights come from",
+        ("tiny", TinyModel),
+        ("smollm2_135m", SmolLM2Model),
+        ("path", PathModel),
+    ),
+    _group(
+        "task",
+        "where prompts and answers come from",
+        ("arithmetic", ArithmeticTask),
+        ("jsonl", JsonlTask),
+    ),
+    _group(
+        "reward",
+        "how a finished rollout is scored",
+        ("first_number", FirstNumberReward),
+        ("last_number", LastNumberReward),
+        ("exact_match", ExactMatchReward),
+        ("function", FunctionReward),
+    ),
+    _group("rollout", "how one iteration samples", ("default", RolloutConfig), label=None),
+    _group("rollout/engine", "what generates", ("local", LocalEngine), ("replay", ReplayEngine)),
+    _group(
+        "advantage",
+        "how a group's rewards become advantages",
+        ("grpo", GrpoAdvantage),
+        ("dr_grpo", DrGrpoAdvantage),
+    ),
+    _group(
+        "loss/aggregation",
+        "how the loss averages over tokens, samples and prompts",
+        ("sample_mean", SampleMeanLoss),
+        ("prompt_mean", PromptMeanLoss),
+        ("token_mean", TokenMeanLoss),
+        ("constant", ConstantLoss),
+        ("dr_grpo", ConstantLoss, "constant with divisor = rollout.max_response_tokens (Dr.GRPO)."),
+        node="loss",
+        label="aggregation",
+    ),
+    _group(
+        "loss/kl",
+        "a penalty for leaving the starting model",
+        ("none", KLConfig),
+        ("k1", K1),
+        ("k2", K2),
+        ("k3", K3),
+    ),
+    _group("optimizer", "how gradients become updates", ("adam", AdamConfig)),
+    _group(
+        "parallel",
+        "how a step is laid out over workers",
+        ("default", ParallelConfig),
+        label=None,
+    ),
+    _group(
+        "cluster",
+        "where the workers run",
+        ("local", ClusterConfig, "A private Ray on this machine."),
+        ("existing", ClusterConfig, "The Ray cluster this machine belongs to (address: auto)."),
+        label=None,
+    ),
+    _group(
+        "tracking",
+        "where metrics go beside metrics.jsonl",
+        ("tensorboard", TensorBoardTracking),
+        ("none", NoTracking),
+    ),
+)
+
+BY_NAME = {group.name: group for group in GROUPS}
+BY_NODE = {group.node: group for group in GROUPS}
+
+
+def every_key() -> Iterator[tuple[str, str]]:
+    """(path of a node, key) for every key that some composition has, sub-nodes and labels left out.
+
+    A key that several choices of a group share comes once.
+    """
+    seen: set[tuple[str, str]] = set()
+    for node, schema in _every_node():
+        for field in dataclasses.fields(schema):  # type: ignore[arg-type]
+            here = (node, field.name)
+            path = join(*here)
+            if here not in seen and not is_label(path) and not is_node(path):
+                seen.add(here)
+                yield here
+
+
+def _every_node() -> Iterator[tuple[str, type[Node]]]:
+    yield "", Config
+    for field in dataclasses.fields(Config):
+        schema = field.type
+        if isinstance(schema, type) and issubclass(schema, Node) and field.name not in BY_NODE:
+            yield field.name, schema
+    for group in GROUPS:
+        yield from ((group.node, choice.schema) for choice in group.choices)
+
+
+def join(node: str, key: str) -> str:
+    return f"{node}.{key}" if node else key
+
+
+def is_node(path: str) -> bool:
+    """Whether a dotted path names a node: something that has keys, not a value."""
+    return path in _NODES
+
+
+def is_label(path: str) -> bool:
+    """Whether a dotted path names a key that only a group may write."""
+    return path in _LABELS
+
+
+_NODES = {node for node, _ in _every_node()}
+_LABELS = {join(group.node, group.label): group for group in GROUPS if group.label}
+
+
+def group_that_writes(label: str) -> Group:
+    """The group whose choice stands in the key at this dotted path."""
+    return _LABELS[label]

@@ -1,0 +1,86 @@
+"""What `python launch.py --help` prints, from the table that registers the groups."""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from slime.config.compose import ROOT_CONFIG
+from slime.config.groups import GROUPS, RECIPE, Group
+
+WIDTH = 100
+COLUMN = 16
+
+EXAMPLES = (
+    ("python launch.py", "SmolLM2-135M learns arithmetic"),
+    ("python launch.py model=tiny iterations=3", "the same loop in seconds"),
+    ("python launch.py loss/aggregation=constant loss.divisor=40960", "Dr.GRPO's loss"),
+    ("python launch.py model=path model.path=/my/llama-or-qwen-folder", "your own model"),
+    ("python launch.py task=jsonl task.path=questions.jsonl", "your own questions"),
+    ("python launch.py recipe=grpo/v1 seed=1", "a published composition"),
+    ("python launch.py -m loss/aggregation=sample_mean,token_mean seed=0,1", "four runs"),
+    ("python launch.py --cfg job --package loss", "the keys that are legal under loss"),
+)
+
+FLAGS = (
+    ("-m, --multirun", "run every combination of the values that commas separate"),
+    ("--cfg job", "print the config instead of running it; with --package NODE only a part"),
+    ("--resolve", "with --cfg: print what interpolations resolve to"),
+    ("--help", "this text"),
+)
+
+
+def help_text(conf: Path, recipes: Sequence[str]) -> str:
+    """The whole text.
+
+    conf: the folder of the config groups, for their defaults; recipes: the names that exist.
+    """
+    defaults = default_choices(conf)
+    width = max(len(command) for command, _ in EXAMPLES)
+    lines = [
+        "Post-trains a language model with reinforcement learning.",
+        "",
+        "    python launch.py [flags] [group=choice ...] [key=value ...]",
+        "",
+        "Groups have a slash where they nest, keys have dots.  * marks the default choice.",
+        "",
+    ]
+    for group in GROUPS:
+        lines += _group_lines(group, defaults[group.name])
+    lines += _recipe_lines(recipes)
+    lines += ["", "Examples", ""]
+    lines += [f"    {command:<{width}}  # {meaning}" for command, meaning in EXAMPLES]
+    lines += ["", "Flags", ""]
+    lines += [f"    {flag:<{COLUMN}}  {meaning}" for flag, meaning in FLAGS]
+    lines += [
+        "",
+        "Everything is checked before anything starts: exit code 2 and a line for each mistake.",
+        "A run writes runs/<time>/ in the current directory; hydra.run.dir=<folder> changes that.",
+        "HYDRA_FULL_ERROR=1 in the environment shows the trace of a config error.",
+    ]
+    return "\n".join(lines)
+
+
+def default_choices(conf: Path) -> Mapping[str, str | None]:
+    """The choice that conf/config.yaml makes for each group."""
+    root = OmegaConf.load(conf / f"{ROOT_CONFIG}.yaml")
+    entries = [entry for entry in root.defaults if isinstance(entry, DictConfig)]
+    return {str(group): choice for entry in entries for group, choice in entry.items()}
+
+
+def _group_lines(group: Group, default: str | None) -> Iterator[str]:
+    yield f"{group.name}: {group.meaning}"
+    for choice in group.choices:
+        mark = "*" if choice.name == default else " "
+        yield _wrapped(f"  {mark} {choice.name:<{COLUMN}}", choice.meaning)
+
+
+def _recipe_lines(recipes: Sequence[str]) -> Iterator[str]:
+    yield f"{RECIPE}: a published composition; it overrides the defaults, you override it"
+    yield from (f"    {name}" for name in recipes)
+
+
+def _wrapped(head: str, text: str) -> str:
+    indent = " " * len(head)
+    return textwrap.fill(head + text, WIDTH, subsequent_indent=indent)

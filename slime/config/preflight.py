@@ -1,0 +1,99 @@
+"""Validates a run, or every job of a sweep, before it writes a folder or imports torch."""
+
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from slime.config.compose import jobs_of_sweep
+from slime.config.errors import report
+from slime.config.explain import cannot_write
+from slime.config.overrides import read_command_line
+from slime.config.provenance import fingerprint
+from slime.config.schema import Config, ConfigError
+
+Check = Callable[[Config], Iterable[str]]
+
+_checks: list[Check] = []
+
+
+def register_check(check: Check) -> None:
+    """Have `check` look at every config that is right by itself, e.g. at the files it names.
+
+    It yields a sentence for each problem, reads small files only and imports nothing heavy.
+    """
+    if check not in _checks:
+        _checks.append(check)
+
+
+class Preflight(Callback):
+    """The callback that conf/config.yaml names."""
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        with _leave_on_error():
+            validate(GlobalHydra.instance().config_loader(), config.hydra.overrides.task)
+            _make_folder(config.hydra.run.dir)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        with _leave_on_error():
+            if config.hydra.sweeper._target_.endswith(".BasicSweeper"):  # others have no job list
+                swept = [f"{k}={v}" for k, v in (config.hydra.sweeper.params or {}).items()]
+                overrides = [*swept, *config.hydra.overrides.task]
+                validate_sweep(GlobalHydra.instance().config_loader(), overrides)
+            _make_folder(config.hydra.sweep.dir)
+
+
+def validate(loader: ConfigLoader, overrides: Sequence[str]) -> Config:
+    """The config of one job.  Raises ConfigError with a line for each problem."""
+    config = read_command_line(loader, overrides)
+    found = [line for check in _checks for line in check(config)]
+    if found:
+        raise ConfigError("\n".join(found))
+    return config
+
+
+def validate_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> None:
+    """Print every job with its fingerprint.  Raises ConfigError with a line for each problem."""
+    found: list[str] = []
+    first: dict[str, int] = {}
+    for number, job in enumerate(jobs_of_sweep(loader, overrides)):
+        label = f"#{number} {' '.join(job)}".rstrip()
+        try:
+            values = fingerprint(validate(loader, job))
+        except ConfigError as error:
+            found += [f"{label}: {line}" for line in str(error).splitlines()]
+            continue
+        twin = f"  (trains the same as #{first[values]})" if values in first else ""
+        first.setdefault(values, number)
+        print(f"{values}  {label}{twin}", flush=True)
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+@contextmanager
+def _leave_on_error() -> Iterator[None]:
+    """Hydra makes warnings of a callback's exceptions and runs on; SystemExit gets through."""
+    try:
+        yield
+    except Exception as error:
+        if report(error):
+            sys.exit(2)
+        traceback.print_exception(error)
+        sys.exit(1)
+
+
+def _make_folder(folder: str) -> None:
+    """Raises ConfigError if the run cannot write there."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(cannot_write(folder, error)) from error

@@ -1,0 +1,96 @@
+"""Whether a value from the command line fits its key.
+
+Stricter than OmegaConf, which reads a quoted "40960" as a number and true as the text 'True'.
+"""
+
+import sys
+import types
+from dataclasses import Field
+from enum import Enum
+from typing import Any, Union, get_args, get_origin
+
+from hydra.core.override_parser.types import QuotedString
+
+from slime.config.names import did_you_mean
+
+WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+}
+
+
+def wrong_value(path: str, field: Field[Any], value: object) -> str | None:
+    """What is wrong with `value`, as Hydra's override grammar parsed it; None if it fits."""
+    wanted, optional = _without_none(field.type)
+    if _refers_to_another_key(value) or (value is None and optional):
+        return None
+    if isinstance(value, QuotedString) and wanted in (int, float, bool):
+        return (
+            f"{path} must be {WORDS[wanted]}, got the quoted text {value.text!r}: drop the quotes"
+        )
+    text = value.text if isinstance(value, QuotedString) else value
+    if isinstance(wanted, type) and issubclass(wanted, Enum):
+        names = [member.name for member in wanted]
+        if text in names:
+            return None
+        return (
+            f"{path} must be one of its choices, got {_shown(text)}{did_you_mean(str(text), names)}"
+        )
+    if get_origin(wanted) is list:
+        if isinstance(text, list) and all(_fits(_unquoted(item), str) for item in text):
+            return None
+        return f"{path} must be a list of texts, e.g. {path}=[a,b], got {_shown(text)}"
+    if _fits(text, wanted):
+        return None
+    kind = WORDS[wanted] + (" or null" if optional else "")
+    return f"{path} must be {kind}, got {_shown(text)}"
+
+
+def _without_none(annotation: Any) -> tuple[Any, bool]:
+    """(the type itself, whether null is allowed)"""
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation, False
+    (wanted,) = (arg for arg in get_args(annotation) if arg is not type(None))
+    return wanted, True
+
+
+def _refers_to_another_key(value: object) -> bool:
+    """An interpolation has no value yet; building the config checks what it resolves to."""
+    return isinstance(value, str) and "${" in value
+
+
+def _unquoted(value: object) -> object:
+    return value.text if isinstance(value, QuotedString) else value
+
+
+def _fits(value: object, wanted: type) -> bool:
+    if wanted is bool or isinstance(value, bool):
+        return wanted is bool and isinstance(value, bool)
+    if wanted is float:
+        return isinstance(value, float) or (
+            isinstance(value, int) and abs(value) <= sys.float_info.max
+        )
+    if wanted is str:
+        return isinstance(value, str | int | float)
+    return isinstance(value, wanted)
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list():
+            return "a list"
+        case dict():
+            return "a mapping"
+        case str():
+            return repr(value)
+        case int() | float():
+            text = str(value)
+            return text if len(text) <= 24 else f"{text[:24]}..."
+        case _:
+            return str(value)

@@ -1,0 +1,127 @@
+"""Text to token ids and back, as the model in a folder was taught to read."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from slime.config.schema import ConfigError
+
+
+class Tokenizer:
+    """A Hugging Face tokenizer behind the few calls that slime makes."""
+
+    def __init__(self, tokenizer: Any, end_token_ids: frozenset[int]) -> None:
+        self._tokenizer = tokenizer
+        self.end_token_ids = end_token_ids  # any of them ends a response by the model's own will
+        self._first = _first_token(tokenizer)
+
+    def encode(self, text: str) -> list[int]:
+        """A prompt's tokens.
+
+        The model's begin token comes first if its tokenizer says so, once: a chat template may have
+        written it already.  An end token is never added.
+        """
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        if self._first and tokens[:1] != self._first:
+            return self._first + tokens
+        return tokens
+
+    def render_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The text the model is given for a conversation, ready for its answer.
+
+        Raises ConfigError when the tokenizer has no chat template or it refuses the messages.
+        """
+        if not self._tokenizer.chat_template:
+            raise ConfigError(
+                "task.path: the file has chat messages but the model's tokenizer has no chat "
+                'template: write {"prompt": text, ...} lines or choose a chat model'
+            )
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+        except Exception as refused:  # templates raise what they like
+            reason = str(refused).splitlines()[0] if str(refused) else type(refused).__name__
+            raise ConfigError(
+                f"task.path: the model's chat template refuses a line's messages ({reason})"
+            ) from refused
+        return text
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of `tokens` without special tokens."""
+        text: str = self._tokenizer.decode(
+            list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def stop_token_ids(self, texts: Iterable[str]) -> frozenset[int]:
+        """The ids that end a rollout: the model's own end tokens and those of `texts`.
+
+        Raises ConfigError naming each text of rollout.stop_tokens that is not a single token.
+        """
+        ids, wrong = set(self.end_token_ids), []
+        for text in texts:
+            tokens = self._single_token(text)
+            if len(tokens) == 1:
+                ids.update(tokens)
+            else:
+                pieces = self._tokenizer.convert_ids_to_tokens(tokens)
+                wrong.append(
+                    f"rollout.stop_tokens: {text!r} is {len(tokens)} tokens for this model "
+                    f"({pieces}), it must be one"
+                )
+        if wrong:
+            raise ConfigError("\n".join(wrong))
+        return frozenset(ids)
+
+    def _single_token(self, text: str) -> list[int]:
+        """A text that is an entry of the vocabulary is that token, however it would be split."""
+        entry = self._tokenizer.get_vocab().get(text)
+        if entry is not None:
+            return [entry]
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return tokens
+
+
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer in `folder`, offline and without running code from it.
+
+    Raises ConfigError when it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    from slime.model.quiet import quiet_transformers
+
+    quiet_transformers()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as unreadable:  # transformers and tokenizers raise many kinds
+        reason = str(unreadable).strip().splitlines()
+        raise ConfigError(
+            f"model.path: cannot read the tokenizer in {folder} "
+            f"({reason[0] if reason else type(unreadable).__name__})"
+        ) from unreadable
+    return Tokenizer(tokenizer, _end_token_ids(folder, tokenizer))
+
+
+def _first_token(tokenizer: Any) -> list[int]:
+    """[begin token] if the tokenizer puts one before a text, else []."""
+    begin = tokenizer.bos_token_id
+    with_special = tokenizer.encode("a", add_special_tokens=True)
+    without = tokenizer.encode("a", add_special_tokens=False)
+    return [begin] if with_special[:1] == [begin] and without[:1] != [begin] else []
+
+
+def _end_token_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
+    """Chat models end a turn and a text with different tokens, written in different files."""
+    ids: set[int] = set()
+    for name in ("generation_config.json", "config.json"):
+        path = folder / name
+        if path.is_file():
+            value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+            ids.update(value if isinstance(value, list) else [value])
+    ids.add(tokenizer.eos_token_id)
+    return frozenset(i for i in ids if i is not None)

@@ -1,0 +1,96 @@
+"""The lines of a JSONL task file, each with what is wrong with it.  Standard library only."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slime.config.schema import ConfigError
+
+Messages = list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One line: a text, or a conversation that waits for the model's answer."""
+
+    line: int  # counted from 1
+    prompt: str | Messages
+    answer: str
+
+
+def read_examples(key: str, path: Path) -> Iterator[Example]:
+    """The examples of a file; empty lines are skipped.
+
+    key: the config key that named the file.  Raises ConfigError with the file and the line number
+    at the first line that is not one {"prompt", "answer"} or {"messages", "answer"} object.
+    """
+    if not path.is_file():
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
+        raise ConfigError(f"{key}: {path} {what}")
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _example(line, number, f"{key}: {path} line {number}:")
+    except OSError as unreadable:
+        raise ConfigError(f"{key}: cannot read {path} ({unreadable.strerror})") from unreadable
+
+
+def _example(line: bytes, number: int, where: str) -> Example:
+    try:
+        values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where} not UTF-8 (byte {error.start + 1})") from None
+    except ValueError as error:
+        raise ConfigError(f"{where} not JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f'{where} must be an object {{"prompt": ..., "answer": ...}}')
+    return Example(number, _prompt(values, where), _answer(values, where))
+
+
+def _prompt(values: dict[str, Any], where: str) -> str | Messages:
+    given = [name for name in ("prompt", "messages") if name in values]
+    if len(given) != 1:
+        found = "both" if given else f"neither, only {sorted(values)}"
+        raise ConfigError(f'{where} must have either "prompt" or "messages", has {found}')
+    prompt = values[given[0]]
+    if isinstance(prompt, str) and given == ["prompt"]:
+        if not prompt:
+            raise ConfigError(f'{where} "prompt" is empty')
+        return prompt
+    if isinstance(prompt, list):
+        return _messages(prompt, where)
+    wanted = "a text or a list of messages" if given == ["prompt"] else "a list of messages"
+    raise ConfigError(f'{where} "{given[0]}" must be {wanted}, got {_short(prompt)}')
+
+
+def _messages(messages: list[Any], where: str) -> Messages:
+    if not messages:
+        raise ConfigError(f"{where} the list of messages is empty")
+    for place, message in enumerate(messages, start=1):
+        if not (isinstance(message, dict) and _is_text(message, "role", "content")):
+            raise ConfigError(
+                f'{where} message {place} must be {{"role": text, "content": text}}, got '
+                f"{_short(message)}"
+            )
+    return messages
+
+
+def _is_text(message: dict[str, Any], *names: str) -> bool:
+    return all(isinstance(message.get(name), str) for name in names)
+
+
+def _answer(values: dict[str, Any], where: str) -> str:
+    if "answer" not in values:
+        raise ConfigError(f'{where} has no "answer"')
+    answer = values["answer"]
+    if isinstance(answer, bool) or not isinstance(answer, (str, int, float)):
+        raise ConfigError(f'{where} "answer" must be a text or a number, got {_short(answer)}')
+    return str(answer)
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,102 @@
+import pytest
+from data.train_samples import lengths, train_sample
+from hypothesis import given
+from hypothesis import strategies as st
+
+from slime.data.layout import share
+
+sizes = st.lists(lengths(), min_size=1, max_size=25)
+
+
+def samples_of(lengths_of_samples):
+    return [
+        train_sample(prompt, response, rollout_id=i)
+        for i, (prompt, response) in enumerate(lengths_of_samples)
+    ]
+
+
+def is_filler(sample):
+    return sample.weight == 0
+
+
+def tokens(micro_batch):
+    return sum(sample.sample.tokens for sample in micro_batch)
+
+
+@given(sizes, st.integers(1, 6), st.integers(21, 60))
+def test_every_sample_is_laid_out_exactly_once(lengths_of_samples, ranks, bound):
+    samples = samples_of(lengths_of_samples)
+    laid_out = share(samples, ranks, bound)
+    found = [id(s) for rank in laid_out for batch in rank for s in batch if not is_filler(s)]
+    assert sorted(found) == sorted(map(id, samples))
+
+
+@given(sizes, st.integers(1, 6), st.integers(21, 60))
+def test_no_micro_batch_is_empty_or_above_the_bound(lengths_of_samples, ranks, bound):
+    laid_out = share(samples_of(lengths_of_samples), ranks, bound)
+    assert len(laid_out) == ranks
+    assert all(rank for rank in laid_out)
+    assert all(1 <= tokens(batch) <= bound for rank in laid_out for batch in rank)
+
+
+@given(sizes, st.integers(1, 6), st.integers(21, 60))
+def test_samples_of_a_micro_batch_keep_their_order(lengths_of_samples, ranks, bound):
+    for rank in share(samples_of(lengths_of_samples), ranks, bound):
+        for batch in rank:
+            ids = [s.sample.rollout_id for s in batch]
+            assert ids == sorted(ids)
+
+
+@given(sizes, st.integers(1, 6))
+def test_ranks_differ_by_at_most_the_longest_sample(lengths_of_samples, ranks):
+    samples = samples_of(lengths_of_samples)
+    loads = [
+        sum(tokens(batch) for batch in rank if not is_filler(batch[0]))
+        for rank in share(samples, ranks, 60)
+    ]
+    assert max(loads) - min(loads) <= max(s.sample.tokens for s in samples)
+
+
+@given(sizes, st.integers(21, 60))
+def test_no_two_micro_batches_of_a_rank_would_fit_into_one(lengths_of_samples, bound):
+    [rank] = share(samples_of(lengths_of_samples), 1, bound)
+    total = sum(map(tokens, rank))
+    assert len(rank) == 1 or total > len(rank) * bound / 2
+
+
+def test_micro_batches_are_filled_evenly_where_the_bound_allows():
+    [rank] = share(samples_of([(4, 6)] * 6), 1, 40)  # full ones would be 40 and 20
+    assert [tokens(batch) for batch in rank] == [30, 30]
+
+
+def test_the_layout_is_the_same_every_time():
+    samples = samples_of([(i % 7 + 1, i % 5) for i in range(30)])
+    assert share(samples, 3, 25) == share(samples, 3, 25)
+
+
+@given(sizes, st.integers(1, 30))
+def test_a_rank_without_samples_gets_a_filler_that_cannot_train(lengths_of_samples, ranks):
+    samples = samples_of(lengths_of_samples)
+    laid_out = share(samples, ranks, 60)
+    fillers = [s for rank in laid_out for batch in rank for s in batch if is_filler(s)]
+    assert len(fillers) == max(0, ranks - len(samples))
+    for filler in fillers:
+        assert filler.sample.active_tokens == 0
+        assert (filler.weight, filler.auxiliary_weight) == (0.0, 0.0)
+        assert filler.sample.tokens == min(s.sample.tokens for s in samples)
+    assert all(s.sample.active_tokens == len(s.sample.response_tokens_R) for s in samples)
+
+
+def test_a_sample_above_the_bound_is_an_error_that_names_the_key_to_raise():
+    message = r"rollout 1 has 12 tokens: raise parallel.max_tokens_per_microbatch=11 to at least 12"
+    with pytest.raises(ValueError, match=message):
+        share(samples_of([(3, 4), (6, 6)]), 1, 11)
+
+
+def test_a_sample_of_exactly_the_bound_fits():
+    assert len(share(samples_of([(3, 4), (6, 6)]), 1, 12)[0]) == 2
+
+
+def test_a_step_without_samples_is_an_error():
+    with pytest.raises(ValueError, match="without samples"):
+        share([], 2, 100)
