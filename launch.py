@@ -9,13 +9,12 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig
 
-from slime.config import provenance
+from slime.config import application, provenance
 from slime.config.build import build
-from slime.config.errors import every_problem_of, one_line_errors, report
-from slime.config.flags import read_flags
+from slime.config.errors import CONFIG_ERROR, one_line_errors, report
+from slime.config.flags import read_arguments
 from slime.config.help import help_text
 from slime.config.preflight import register_check
 from slime.config.schema import Command, Config
@@ -26,30 +25,30 @@ from slime.task import check as task_check
 CONF = Path(__file__).resolve().parent / "conf"
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
-CONFIG_ERROR, CRASH, INTERRUPTED = 2, 1, 130
+CRASH, INTERRUPTED = 1, 130
 
 
 def main() -> int:
     """The exit code: 0, or that of the first job that did not end well."""
-    exit_codes: list[int] = []
-
-    def job(cfg: DictConfig) -> None:
-        exit_codes.append(run_job(cfg))
-
     try:
         with one_line_errors():
-            command_line = read_flags(sys.argv[1:])
+            command_line = read_arguments(sys.argv[1:])
             register(RECIPES)
             if command_line.help:
                 print(help_text(CONF, registered_recipes()))
                 return 0
+            if command_line.show:
+                print(application.show(command_line, CONF), end="")
+                return 0
             register_check(problems_of_files)
-            sys.argv[1:] = command_line.arguments
-            with every_problem_of(command_line, CONF):
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
+            exit_codes = application.run(command_line, CONF, run_job)
     except KeyboardInterrupt:
         return INTERRUPTED
-    return next((code for code in exit_codes if code), 0)
+    failed = [number for number, code in enumerate(exit_codes) if code]
+    if failed and command_line.multirun:
+        jobs = ", ".join(f"#{number} (exit code {exit_codes[number]})" for number in failed)
+        print(f"{len(failed)} of {len(exit_codes)} jobs failed: {jobs}", file=sys.stderr)
+    return exit_codes[failed[0]] if failed else 0
 
 
 def problems_of_files(config: Config) -> Iterator[str]:

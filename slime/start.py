@@ -1,8 +1,12 @@
-"""Config -> a run that is ready to iterate.  Everything is decided and checked here, once."""
+"""Config -> a run that is ready to iterate.  Everything is decided and checked here, once.
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+Inputs first, because they can be wrong and cost little; then the workers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,147 @@ from slime.cluster.engine import start_engine
 from slime.cluster.place import get
 from slime.cluster.session import ray_session
 from slime.cluster.trainer import Trainer, start_trainer
-from slime.config.schema import Config, LocalEngine, ReplayEngine, ReferenceKLConfig
-from slime.data import Step
+from slime.config.schema import Config, LocalEngine, ReferenceKLConfig, ReplayEngine
+from slime.data import Group, Step
 from slime.megatron.spec import TrainWorkerSpec
-from slime.model.prepare import prepare_model
-from slime.model.tokenizer import Tokenizer, load_tokenizer
+from slime.model.architecture import read_architecture
+from slime.model.tokenizer import load_tokenizer
 from slime.plan import Planner, build_planner
-from slime.rollout.source import RolloutSource
-from slime.task import Task, build_task
+from slime.reward import Scorer
+from slime.rollout.generate import build_sampling
+from slime.rollout.limits import check_lengths
+from slime.rollout.replay import check_replay, open_save_folder, save_iteration
+from slime.rollout.source import Replayed, RolloutSource, Sampled, drop
+from slime.task import build_task
 from slime.tracking.run_log import RunLog
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run with everything in it started."""
+
+    iterations: int
+    evaluation_interval: int  # 0: before and after only
+    max_bad_steps: int
+    source: RolloutSource
+    plan: Planner
+    prepare: Callable[[list[Step]], list[Step]]
+    trainer: Trainer
+    log: RunLog
+
+    def evaluates_after(self, iteration: int) -> bool:
+        done = iteration + 1
+        interval = self.evaluation_interval
+        return done == self.iterations or (interval > 0 and done % interval == 0)
+
+
+# Starts what generates; the list is what to wait for before the first use of it.
+Connect = Callable[[], tuple[RolloutSource, list[Any]]]
+
+
+@contextmanager
+def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
+    """The run inside the block; after it, no process that it started is left.
+
+    Raises ConfigError for what only shows when models, tasks, folders and ports are opened.
+    """
+    plan = build_planner(config.loss, config.advantage, config.steps_per_iteration)
+    with ExitStack() as stack:
+        log.phase("opening inputs")
+        match config.rollout.engine:
+            case LocalEngine() as engine:
+                connect = _sampled(config, engine, model_folder, stack)
+            case ReplayEngine(path=path):
+                connect = _replayed(config, Path(path))
+            case other:
+                raise TypeError(f"no engine for {type(other).__name__}")
+        log.phase("starting workers")
+        stack.enter_context(ray_session(config.cluster, actors=config.parallel.data + 1))
+        trainer, trainer_starts = start_trainer(_worker_spec(config, model_folder), config.cluster)
+        source, source_starts = connect()
+        get([*trainer_starts, *source_starts])
+        yield Run(
+            iterations=config.iterations,
+            evaluation_interval=config.evaluation.interval,
+            max_bad_steps=config.max_bad_steps,
+            source=source,
+            plan=plan,
+            prepare=_preparation(config, trainer),
+            trainer=trainer,
+            log=log,
+        )
+        trainer.close()
+
+
+def _sampled(
+    config: Config, engine_config: LocalEngine, model_folder: Path, stack: ExitStack
+) -> Connect:
+    tokenizer = load_tokenizer(model_folder)
+    task = build_task(config.task, config.seed, tokenizer.render_chat)
+    sampling = build_sampling(config.rollout, tokenizer)
+    positions = read_architecture(model_folder).max_positions
+    check_lengths(task.longest(), tokenizer, config.rollout, positions)
+    held_out = tuple(task.held_out(config.evaluation.prompts))
+    scorer = stack.enter_context(Scorer(config.reward))
+    keep = _keep(config.rollout.save)
+
+    def connect() -> tuple[RolloutSource, list[Any]]:
+        engine, starts = start_engine(engine_config, str(model_folder), config.cluster)
+        source = Sampled(
+            engine=engine,
+            task=task,
+            tokenizer=tokenizer,
+            sampling=sampling,
+            scorer=scorer,
+            config=config.rollout,
+            seed=config.seed,
+            held_out=held_out,
+            keep=keep,
+        )
+        return source, starts
+
+    return connect
+
+
+def _replayed(config: Config, folder: Path) -> Connect:
+    check_replay(folder, config.iterations)
+    return lambda: (Replayed(folder), [])
+
+
+def _keep(save: str | None) -> Callable[[int, Sequence[Group]], None]:
+    if save is None:
+        return drop
+    folder = Path(save)
+    open_save_folder(folder)
+    return partial(save_iteration, folder)
+
+
+def _worker_spec(config: Config, model_folder: Path) -> TrainWorkerSpec:
+    return TrainWorkerSpec(
+        model_folder=str(model_folder),
+        loss=config.loss,
+        optimizer=config.optimizer,
+        parallel=config.parallel,
+        temperature=config.rollout.temperature,
+        total_steps=config.iterations * config.steps_per_iteration,
+        seed=config.seed,
+    )
+
+
+def _preparation(config: Config, trainer: Trainer) -> Callable[[list[Step]], list[Step]]:
+    """The log-prob passes before an iteration's first step.
+
+    With one step an iteration the current log-probs are the old ones, and no pass is needed.
+    """
+    passes: list[Callable[[list[Step]], list[Step]]] = []
+    if config.steps_per_iteration > 1:
+        passes.append(trainer.with_old_log_probs)
+    if isinstance(config.loss.kl, ReferenceKLConfig):
+        passes.append(trainer.with_reference_log_probs)
+    return partial(_all, passes)
+
+
+def _all(passes: Sequence[Callable[[list[Step]], list[Step]]], steps: list[Step]) -> list[Step]:
+    for prepare in passes:
+        steps = prepare(steps)
+    return steps

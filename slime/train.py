@@ -9,8 +9,9 @@ from pathlib import Path
 from slime.config.schema import Config
 from slime.data.metrics import StepMetrics
 from slime.model.export import write_model_folder
+from slime.model.prepare import prepare_model
 from slime.report.reward import draw_reward
-from slime.start import Run, open_inputs, start
+from slime.start import Run, start
 from slime.tracking.clock import Clock
 from slime.tracking.records import Times, rollout_metrics
 from slime.tracking.run_log import RunLog, StepNumber
@@ -24,7 +25,7 @@ class Outcome(IntEnum):
     interrupted = 130
 
 
-class TooManyBadSteps(Exception):
+class TooManyBadStepsError(Exception):
     """max_bad_steps steps in a row had a loss or a gradient that was not finite."""
 
 
@@ -34,19 +35,20 @@ def train(config: Config, run_directory: Path) -> int:
     Raises ConfigError, before training starts, for what only shows when models, tasks and ports are
     opened.  An interrupt (Ctrl-C or SIGTERM) still saves the model; a second one does not.
     """
-    outcome = Outcome.interrupted
     with _terminate_like_an_interrupt():
-        inputs = open_inputs(config)
+        model_folder = prepare_model(config.model)
         with RunLog(config.tracking, run_directory, config.iterations) as log:
             log.note(f"run directory: {run_directory}")
-            with start(config, inputs, log) as run:
-                outcome = _iterate_until_stopped(run)
-                log.phase("saving the model")
-                shards = run.trainer.fetch_weights()
-                write_model_folder(inputs.model_folder, run_directory / "model", shards)
-            picture = run_directory / "reward.png"
-            draw_reward(run_directory / "metrics.jsonl", picture, title=run_directory.name)
-            log.note(f"{outcome.name.replace('_', ' ')}; everything is in {run_directory}")
+            try:
+                with start(config, model_folder, log) as run:
+                    outcome = _iterate_until_stopped(run)
+                    log.phase("saving the model")
+                    shards = run.trainer.fetch_weights()
+                    write_model_folder(model_folder, run_directory / "model", shards)
+            finally:
+                picture = run_directory / "reward.png"
+                if draw_reward(run_directory / "metrics.jsonl", picture, title=str(run_directory)):
+                    log.note(f"this run is in {run_directory}")
     return outcome
 
 
@@ -56,7 +58,7 @@ def _iterate_until_stopped(run: Run) -> Outcome:
     except KeyboardInterrupt:
         run.log.warn("stopping: the model is being saved (interrupt again to stop without that)")
         return Outcome.interrupted
-    except TooManyBadSteps as error:
+    except TooManyBadStepsError as error:
         run.log.warn(str(error))
         return Outcome.too_many_bad_steps
     return Outcome.finished
@@ -116,11 +118,11 @@ class BadSteps:
         self._in_a_row = 0
 
     def count(self, metrics: StepMetrics) -> None:
-        """Raises TooManyBadSteps at the limit.  A step without active tokens is not a bad one."""
+        """Raises TooManyBadStepsError at the limit.  A step without active tokens is not a bad one."""
         bad = metrics.skipped and metrics.active_tokens > 0
         self._in_a_row = self._in_a_row + 1 if bad else 0
         if self._in_a_row >= self._limit:
-            raise TooManyBadSteps(
+            raise TooManyBadStepsError(
                 f"stopping: {self._in_a_row} steps in a row had a loss or a gradient that was not "
                 "finite (max_bad_steps); the weights before them are saved"
             )

@@ -10,18 +10,17 @@ from typing import Any
 
 
 def run_processes(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """function(rank, size, port, *arguments) in `size` new processes.  -> what each returned
+    """function(rank, *arguments) in `size` new processes.  -> what each returned
 
-    The function must be importable, what goes in and out picklable; port is free.  Raises
+    The function must be importable, what goes in and out picklable.  Raises
     AssertionError with the traceback of the first process that fails, and ends the others.
     """
     context = multiprocessing.get_context("spawn")
-    port = free_port()
     processes, results = [], {}
     for rank in range(size):
         receiver, sender = context.Pipe(duplex=False)
         process = context.Process(
-            target=_report, args=(sender, function, rank, size, port, arguments), daemon=True
+            target=_report, args=(sender, function, rank, arguments), daemon=True
         )
         process.start()
         sender.close()
@@ -45,12 +44,10 @@ def _report(
     sender: Connection,
     function: Callable[..., Any],
     rank: int,
-    size: int,
-    port: int,
     arguments: tuple[Any, ...],
 ) -> None:
     try:
-        answer = True, function(rank, size, port, *arguments)
+        answer = True, function(rank, *arguments)
     except BaseException:
         answer = False, traceback.format_exc()
     sender.send_bytes(pickle.dumps(answer))  # plain: send() would share tensors' memory

@@ -6,228 +6,270 @@ each function here runs many workers one after the other and returns plain value
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 from processes import free_port
-from torch import Tensor
+from torch import Tensor, distributed
 from train_samples import (
-    EVERY_TERM,
+
     POLICY_ONLY,
     SMOOTH_ADAM,
+    TEMPERATURE,
     train_samples,
     with_log_probs,
     worker_spec,
 )
+from transformers_training import log_probs as transformers_log_probs
 
 from slime.config.schema import AdamConfig, ConfigError, ConstantLoss, Precision, Schedule
 from slime.data import TrainSample
+from slime.data.metrics import StepMetrics
+from slime.data.packing import PackedBatch, pack
 from slime.distributed import Rendezvous
+from slime.distributed.groups import dissolve_groups, form_groups, tensor_parallel
+from slime.distributed.rendezvous import meet, part
+from slime.loss import VocabularyShard, log_probs_and_entropy
+from slime.megatron import device_layer
 from slime.megatron.convert import export, load_folder
+from slime.megatron.model import build_model
+from slime.megatron.passes import read_hidden_states
 from slime.megatron.spec import TrainWorkerSpec
 from slime.megatron.worker import TrainWorker
+from slime.model.architecture import read_architecture
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A few steps and what they left behind."""
+
+    metrics: list[StepMetrics]
+    weights: Weights
 
 
 @contextmanager
-def running(spec: TrainWorkerSpec, rank: int = 0, size: int = 1, port: int = 0) -> Iterator[Any]:
-    worker = TrainWorker(spec, Rendezvous(rank, size, "127.0.0.1", port or free_port()))
+def running(spec: TrainWorkerSpec, rank: int = 0, port: int = 0) -> Iterator[TrainWorker]:
+    meeting = Rendezvous(rank, spec.parallel.data, "127.0.0.1", port or free_port())
+    worker = TrainWorker(spec, meeting)
     try:
         yield worker
     finally:
         worker.close()
 
 
-def weights_of(worker: TrainWorker) -> dict[str, Tensor]:
+def weights_of(worker: TrainWorker) -> Weights:
     return safetensors.torch.load(worker.export_weights())
 
 
-def gradients_of(worker: TrainWorker) -> dict[str, Tensor]:
+def gradient_of(worker: TrainWorker) -> Weights:
     """Under Hugging Face names: the exporter, with the gradients in the parameters' place."""
-    model = worker._model
-    kept = {parameter: parameter.data for parameter in model.parameters()}
+    kept = {parameter: parameter.data for parameter in worker._model.parameters()}
     for parameter in kept:
         parameter.data = parameter.main_grad
-    gradients = {name: tensor.clone() for name, tensor in export(model)}
+    gradient = {name: tensor.clone() for name, tensor in export(worker._model)}
     for parameter, data in kept.items():
         parameter.data = data
-    return gradients
+    return gradient
 
 
-def distance(after: dict[str, Tensor], before: dict[str, Tensor]) -> float:
+def distance(after: Weights, before: Weights) -> float:
     return sum((after[n] - before[n]).double().square().sum().item() for n in before) ** 0.5
 
 
-# ---- one process ----
-
-
-def single(
-    _rank: int, _size: int, _port: int, folders: dict[str, Path], broken: dict[str, Path]
-) -> dict[str, Any]:
-    llama = folders["llama"]
-    return {
-        "families": {name: log_probs_and_export(folder) for name, folder in folders.items()},
-        "steps": steps(llama),
-        "split": {split: trained_in(llama, split) for split in ((9,), (4, 5), (1, 2, 6))},
-        "skipped": skipped_steps(llama),
-        "no_active_tokens": no_active_tokens(llama),
-        "loss_scale": {eps: loss_scale(llama, eps) for eps in (1e-8, 1e-15, 1e-20)},
-        "learning_rates": {style.value: learning_rates(llama, style) for style in Schedule},
-        "bfloat16": bfloat16(llama),
-        "errors": {name: error_of(llama, folder) for name, folder in broken.items()},
-    }
-
-
-def log_probs_and_export(folder: Path) -> dict[str, Any]:
-    samples = train_samples()
-    with running(worker_spec(folder, loss=POLICY_ONLY)) as worker:
-        return {
-            "log_probs": worker.log_probs([samples[:2], samples[2:]]),
-            "weights": weights_of(worker),
-        }
-
-
-def steps(folder: Path) -> dict[str, Any]:
-    """Two steps with every term, first without clipping to see the gradients."""
-    samples = step_samples(folder)
-    unclipped = replace(SMOOTH_ADAM, clip_grad=0.0)
-    with running(worker_spec(folder, optimizer=unclipped)) as worker:
-        unclipped_metrics = worker.train([samples[:4], samples[4:]])
-        gradient = gradients_of(worker)
-    with running(worker_spec(folder)) as worker:
-        before = worker.reference_log_probs([samples])
-        metrics = [worker.train([samples[:4], samples[4:]]) for _ in range(2)]
-        return {
-            "samples": samples,
-            "gradient": gradient,
-            "unclipped_metrics": unclipped_metrics,
-            "metrics": metrics,
-            "weights": weights_of(worker),
-            "start_log_probs": before,
-            "reference_log_probs": worker.reference_log_probs([samples]),
-            "log_probs": worker.log_probs([samples]),
-        }
-
-
-def step_samples(folder: Path) -> list[TrainSample]:
-    samples = train_samples()
-    with running(worker_spec(folder, loss=POLICY_ONLY)) as worker:
-        return with_log_probs(samples, worker.log_probs([samples]))
-
-
-def trained_in(folder: Path, split: Sequence[int]) -> dict[str, Any]:
-    with running(worker_spec(folder)) as worker:
-        return two_steps(worker, divide(step_samples_near(), split))
-
-
-def step_samples_near() -> list[TrainSample]:
-    """Old log-probs that need no model."""
-    samples = train_samples()
-    return with_log_probs(samples, [s.sample.rollout_log_probs_R for s in samples])
-
-
-def divide(samples: Sequence[TrainSample], split: Sequence[int]) -> list[list[TrainSample]]:
-    rest = list(samples)
-    parts = [[rest.pop(0) for _ in range(size)] for size in split]
-    assert not rest
-    return parts
-
-
-def two_steps(worker: TrainWorker, micro_batches: list[list[TrainSample]]) -> dict[str, Any]:
-    metrics = [worker.train(micro_batches) for _ in range(2)]
-    exported = worker.export_weights()
-    return {"metrics": metrics, "weights": safetensors.torch.load(exported) if exported else {}}
-
-
-def skipped_steps(folder: Path) -> dict[str, Any]:
-    """A step with a nan, one with an inf, then a good one; and the good steps alone."""
-    good = step_samples_near()
-
-    def bad(value: float) -> list[TrainSample]:
-        sample = good[3]
-        return [*good[:3], replace(sample, advantages_R=sample.advantages_R * value), *good[4:]]
-
-    with running(worker_spec(folder)) as worker:
-        first = worker.train([good])
-        before = state_of(worker)
-        skipped = [worker.train([bad(float("nan"))]), worker.train([bad(float("inf"))])]
-        after = state_of(worker)
-        gradient = distance(gradients_of(worker), {n: w * 0 for n, w in before[0].items()})
-        resumed = two_steps(worker, [good])
-    with running(worker_spec(folder)) as worker:
-        worker.train([good])
-        undisturbed = two_steps(worker, [good])
-    return {
-        "first": first,
-        "metrics": skipped,
-        "same_weights": same(before[0], after[0]),
-        "same_state": same(before[1], after[1]),
-        "gradient_left": gradient,
-        "resumed": resumed,
-        "undisturbed": undisturbed,
-    }
-
-
-def state_of(worker: TrainWorker) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Copies of the weights and of the optimizer's state."""
-    inner = worker._optimizer._optimizer.optimizer
-    state = {
-        f"{i}.{name}": torch.as_tensor(value).clone()
-        for i, of_parameter in enumerate(inner.state.values())
-        for name, value in of_parameter.items()
-    }
-    assert state
-    return {name: w.clone() for name, w in weights_of(worker).items()}, state
-
-
-def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
+def same(left: Weights, right: Weights) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[n], right[n]) for n in left)
 
 
-def no_active_tokens(folder: Path) -> Any:
-    samples = [
-        replace(s, sample=replace(s.sample, loss_mask_R=torch.zeros_like(s.sample.loss_mask_R)))
-        for s in step_samples_near()
-    ]
+def divide(samples: Sequence[TrainSample], sizes: Sequence[int]) -> list[list[TrainSample]]:
+    assert sum(sizes) == len(samples)
+    rest = iter(samples)
+    return [[next(rest) for _ in range(size)] for size in sizes]
+
+
+def two_steps(worker: TrainWorker, micro_batches: list[list[TrainSample]]) -> Run:
+    metrics = [worker.train(micro_batches) for _ in range(2)]
+    exported = worker.export_weights()
+    return Run(metrics, safetensors.torch.load(exported) if exported else {})
+
+
+# ---- against transformers ----
+
+
+@dataclass(frozen=True)
+class Training:
+    """Two steps with every term of the loss, and one without clipping for the gradient."""
+
+    samples: list[TrainSample]
+    gradient: Weights
+    run: Run
+    old_log_probs: list[Tensor]
+    reference_log_probs: list[Tensor]  # after the steps
+    new_log_probs: list[Tensor]
+
+
+def trainings(_rank: int, folders: Sequence[Path]) -> list[Training]:
+    return [training(folder) for folder in folders]
+
+
+def training(folder: Path) -> Training:
+    samples = train_samples()
+    unclipped = replace(SMOOTH_ADAM, clip_grad=0.0)
+    with running(worker_spec(folder, optimizer=unclipped)) as worker:
+        old = worker.log_probs([samples[:2], samples[2:]])
+        samples = with_log_probs(samples, old)
+        worker.train([samples[:4], samples[4:]])
+        gradient = gradient_of(worker)
     with running(worker_spec(folder)) as worker:
-        return worker.train([samples])
+        run = two_steps(worker, [samples[:4], samples[4:]])
+        reference = worker.reference_log_probs([samples])
+        return Training(samples, gradient, run, old, reference, worker.log_probs([samples]))
+
+
+# ---- one worker ----
+
+
+@dataclass(frozen=True)
+class Single:
+    starts: list[Weights]  # exported before any step, per folder
+    split: dict[tuple[int, ...], Run]
+    skipped: "Skipped"
+    no_active_tokens: StepMetrics
+    loss_scale: dict[float, float]
+    learning_rates: dict[Schedule, list[float]]
+    bfloat16: Run
+    load_errors: list[str]
+    start_error: str
+    transformers_log_probs: list[Tensor]
+    no_reference: str
+
+
+def single(
+    rank: int, folders: Sequence[Path], broken: Sequence[Path], samples: Sequence[TrainSample]
+) -> Single:
+    llama = folders[0]
+    splits = ((9,), (4, 5), (1, 2, 6))
+    return Single(
+        start_error=start_error(broken[0]),
+        starts=[start(folder) for folder in folders],
+        split={sizes: divided(llama, samples, sizes) for sizes in splits},
+        skipped=skipped(llama, samples),
+        no_active_tokens=no_active_tokens(llama, samples),
+        loss_scale={eps: loss_scale(llama, eps) for eps in (1e-8, AdamConfig().eps)},
+        learning_rates={schedule: learning_rates(llama, schedule) for schedule in Schedule},
+        bfloat16=divided(llama, samples, (4, 5), Precision.bfloat16),
+        load_errors=[load_error(llama, folder) for folder in broken],
+        no_reference=no_reference(llama),
+        transformers_log_probs=transformers_log_probs(
+            rank, [llama], train_samples(), TEMPERATURE
+        )[0],
+    )  # fmt: skip
+
+
+def start(folder: Path) -> Weights:
+    with running(worker_spec(folder, loss=POLICY_ONLY)) as worker:
+        return weights_of(worker)
+
+
+def divided(
+    folder: Path,
+    samples: Sequence[TrainSample],
+    sizes: Sequence[int],
+    precision: Precision = Precision.float32,
+) -> Run:
+    with running(worker_spec(folder, precision=precision)) as worker:
+        return two_steps(worker, divide(samples, sizes))
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A good step, one with a nan, one with an inf, two good ones; and the good ones alone."""
+
+    metrics: list[StepMetrics]
+    weights_kept: bool
+    optimizer_state_kept: bool
+    gradient_left: float
+    resumed: Run
+    undisturbed: Run
+
+
+def skipped(folder: Path, samples: Sequence[TrainSample]) -> Skipped:
+    def spoiled(value: float) -> list[TrainSample]:
+        bad = replace(samples[3], advantages_R=samples[3].advantages_R * value)
+        return [*samples[:3], bad, *samples[4:]]
+
+    good = [list(samples)]
+    with running(worker_spec(folder)) as worker:
+        worker.train(good)
+        undisturbed = two_steps(worker, good)
+    with running(worker_spec(folder)) as worker:
+        worker.train(good)
+        weights, state = weights_of(worker), optimizer_state(worker)
+        metrics = [worker.train([spoiled(value)]) for value in (float("nan"), float("inf"))]
+        gradient = gradient_of(worker)
+        return Skipped(
+            metrics,
+            weights_kept=same(weights, weights_of(worker)),
+            optimizer_state_kept=same(state, optimizer_state(worker)),
+            gradient_left=max(tensor.abs().max().item() for tensor in gradient.values()),
+            resumed=two_steps(worker, good),
+            undisturbed=undisturbed,
+        )
+
+
+def optimizer_state(worker: TrainWorker) -> Weights:
+    states = worker._optimizer._optimizer.optimizer.state.values()
+    return {
+        f"{i}.{name}": torch.as_tensor(value).clone()
+        for i, state in enumerate(states)
+        for name, value in state.items()
+    }
+
+
+def no_active_tokens(folder: Path, samples: Sequence[TrainSample]) -> StepMetrics:
+    with running(worker_spec(folder)) as worker:
+        return worker.train([[masked(sample) for sample in samples]])
+
+
+def masked(sample: TrainSample) -> TrainSample:
+    mask_R = torch.zeros_like(sample.sample.loss_mask_R)
+    nothing = replace(sample.sample, loss_mask_R=mask_R)
+    return replace(sample, sample=nothing, weight=0.0, auxiliary_weight=0.0)
 
 
 def loss_scale(folder: Path, eps: float) -> float:
-    """How far five steps with divisors 1 and 1e5 end from each other, relative to the update."""
-    ends, start = [], {}
-    for divisor in (1.0, 1e5):
-        config = ConstantLoss(divisor=divisor)
-        optimizer = AdamConfig(learning_rate=1e-3, eps=eps, clip_grad=0.0)
-        samples = train_samples()
-        weight = 1 / (len(samples) * divisor)
-        samples = [replace(s, weight=weight, auxiliary_weight=weight) for s in samples]
-        with running(worker_spec(folder, loss=config, optimizer=optimizer)) as worker:
-            start = {name: w.clone() for name, w in weights_of(worker).items()}
-            for _ in range(5):
-                worker.train([samples])
-            ends.append(weights_of(worker))
-    return distance(ends[1], ends[0]) / distance(ends[0], start)
+    """How far apart five steps with divisors 1 and 1e5 end, relative to the update."""
+    begin = start(folder)
+    ends = [five_steps(folder, eps, divisor) for divisor in (1.0, 1e5)]
+    return distance(ends[1], ends[0]) / distance(ends[0], begin)
 
 
-def learning_rates(folder: Path, style: Schedule) -> list[float]:
+def five_steps(folder: Path, eps: float, divisor: float) -> Weights:
+    loss = ConstantLoss(divisor=divisor)
+    optimizer = AdamConfig(learning_rate=1e-3, eps=eps, clip_grad=0.0)
+    samples = train_samples()
+    weight = 1 / (len(samples) * divisor)
+    weighted = [replace(s, weight=weight, auxiliary_weight=weight) for s in samples]
+    with running(worker_spec(folder, loss=loss, optimizer=optimizer)) as worker:
+        for _ in range(5):
+            worker.train([weighted])
+        return weights_of(worker)
+
+
+def learning_rates(folder: Path, schedule: Schedule) -> list[float]:
+    """Of seven steps in a run of six."""
     adam = replace(
-        SMOOTH_ADAM, schedule=style, warmup_steps=2, learning_rate=3e-3, min_learning_rate=1e-3
+        SMOOTH_ADAM, schedule=schedule, warmup_steps=2, learning_rate=3e-3, min_learning_rate=1e-3
     )
     spec = worker_spec(folder, loss=POLICY_ONLY, optimizer=adam, total_steps=6)
     with running(spec) as worker:
-        return [worker.train([train_samples(1)]).learning_rate for _ in range(7)]
+        return [worker.train([train_samples(2)]).learning_rate for _ in range(7)]
 
 
-def bfloat16(folder: Path) -> dict[str, Any]:
-    spec = worker_spec(folder, precision=Precision.bfloat16)
-    with running(spec) as worker:
-        return two_steps(worker, divide(step_samples_near(), (4, 5)))
-
-
-def error_of(llama: Path, folder: Path) -> str:
+def load_error(llama: Path, folder: Path) -> str:
     """Of loading `folder` into a model of the right architecture, which must stay as it was."""
     with running(worker_spec(llama, loss=POLICY_ONLY)) as worker:
         before = weights_of(worker)
@@ -236,36 +278,93 @@ def error_of(llama: Path, folder: Path) -> str:
         except ConfigError as error:
             assert same(before, weights_of(worker))
             return str(error)
-    return "nothing"
+    return "no error"
 
 
-# ---- two processes ----
+def start_error(folder: Path) -> str:
+    """A worker that cannot start must leave the process as it found it."""
+    try:
+        with running(worker_spec(folder)):
+            return "no error"
+    except ConfigError as error:
+        assert not distributed.is_initialized()
+        return str(error)
 
 
-def pair(rank: int, size: int, port: int, folder: Path) -> dict[str, Any]:
-    samples = step_samples_near()
-    layouts = {
-        "uneven": [divide(samples[:7], (1, 2, 4)), divide(samples[7:], (2,))],
-        "filler": [divide(samples, (4, 5)), [[filler(samples[0])]]],
-    }
-    results = {}
-    for name, layout in layouts.items():
-        spec = worker_spec(folder, data=size)
-        with running(spec, rank, size, port) as worker:
-            results[name] = two_steps(worker, layout[rank])
-            results[name]["own_log_probs"] = worker.log_probs(layout[rank])
-    spec = worker_spec(folder, data=size)
-    with running(spec, rank, size, port) as worker:
-        before = {name: w.clone() for name, w in export(worker._model)}
-        poisoned = replace(samples[0], advantages_R=samples[0].advantages_R * float("nan"))
-        metrics = worker.train([samples[1:5]] if rank == 0 else [[poisoned, *samples[5:]]])
-        results["poisoned"] = {
-            "metrics": metrics,
-            "same_weights": same(before, dict(export(worker._model))),
-        }
-    return results
+def no_reference(folder: Path) -> str:
+    with running(worker_spec(folder, loss=POLICY_ONLY)) as worker:
+        try:
+            worker.reference_log_probs([train_samples()])
+        except RuntimeError as error:
+            return str(error)
+    return "no error"
 
 
-def filler(sample: TrainSample) -> TrainSample:
-    masked = replace(sample.sample, loss_mask_R=torch.zeros_like(sample.sample.loss_mask_R))
-    return replace(sample, sample=masked, weight=0.0, auxiliary_weight=0.0)
+# ---- two workers ----
+
+
+@dataclass(frozen=True)
+class Pair:
+    uneven: Run
+    filler: Run
+    log_probs: list[Tensor]  # of this rank's samples in `uneven`, before any step
+    nan_on_one_rank: StepMetrics
+    weights_kept: bool
+    tensor_parallel_export: Weights
+    tensor_parallel_log_probs: list[Tensor]
+
+
+def pair(
+    rank: int,
+    ports: Sequence[int],
+    folder: Path,
+    tied_folder: Path,
+    samples: Sequence[TrainSample],
+) -> Pair:
+    """Each meeting has a port: a meeting must not find what is left of the one before."""
+    spec = worker_spec(folder, data=2)
+    uneven = [divide(samples[:7], (1, 2, 4)), divide(samples[7:], (2,))][rank]
+    filler = [divide(samples, (4, 5)), [[masked(samples[0])]]][rank]
+    with running(spec, rank, ports[0]) as worker:
+        log_probs = worker.log_probs(uneven)
+        uneven_run = two_steps(worker, uneven)
+    with running(spec, rank, ports[1]) as worker:
+        filler_run = two_steps(worker, filler)
+    with running(spec, rank, ports[2]) as worker:
+        before = {name: tensor.clone() for name, tensor in export(worker._model)}
+        bad = replace(samples[0], advantages_R=samples[0].advantages_R * float("nan"))
+        metrics = worker.train([samples[1:5]] if rank == 0 else [[bad, *samples[5:]]])
+        weights_kept = same(before, dict(export(worker._model)))
+    exported, shared_log_probs = tensor_parallel_model(rank, ports[3], tied_folder)
+    return Pair(
+        uneven_run, filler_run, log_probs, metrics, weights_kept, exported, shared_log_probs
+    )
+
+
+def tensor_parallel_model(rank: int, port: int, folder: Path) -> tuple[Weights, list[Tensor]]:
+    """The converter and the passes with every layer shared by two workers."""
+    device_layer.install()
+    meet(Rendezvous(rank, 2, "127.0.0.1", port))
+    form_groups(tensor=2)
+    model = build_model(read_architecture(folder), torch.float32)
+    load_folder(model, folder)
+    group, rows = tensor_parallel(), len(model.output_weight)
+
+    def read(hidden_TH: Tensor, batch: PackedBatch) -> list[Tensor]:
+        log_probs_R, _ = log_probs_and_entropy(
+            hidden_TH[batch.response_positions_R],
+            model.output_weight,
+            batch.targets_R,
+            temperature=TEMPERATURE,
+            shard=VocabularyShard(group.rank * rows, group.sum_, group.max_),
+            entropy_gradient=False,
+        )
+        return list(log_probs_R.split(list(batch.response_lengths)))
+
+    log_probs = read_hidden_states(model, [pack(train_samples())], read)[0]
+    exported = {name: tensor.clone() for name, tensor in export(model)}
+    dissolve_groups()
+    part()
+    return exported, log_probs
+
+

@@ -4,6 +4,7 @@ Runs in a process of its own.  Shares no code with slime's loss, packing or trai
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,16 @@ from slime.config.schema import K3, AdamConfig, SampleMeanLoss
 from slime.data import TrainSample
 
 
+@dataclass(frozen=True)
+class Step:
+    loss: float
+    gradient: dict[str, torch.Tensor]  # before clipping
+    grad_norm: float
+    weights: dict[str, torch.Tensor]  # afterwards
+
+
 def log_probs(
-    _rank: int, _size: int, _port: int, folders: Sequence[Path], samples: Sequence[TrainSample],
+    _rank: int, folders: Sequence[Path], samples: Sequence[TrainSample],
     temperature: float,
 ) -> list[list[torch.Tensor]]:  # fmt: skip
     """Of the response tokens, per folder and sample."""
@@ -26,11 +35,17 @@ def log_probs(
 
 
 def train(
-    _rank: int, _size: int, _port: int, folder: Path, steps: int, samples: Sequence[TrainSample],
-    temperature: float, loss: SampleMeanLoss, adam: AdamConfig,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Each step's loss, gradient (before clipping), its norm, and the weights after it."""
-    model = _model(folder)
+    _rank: int, jobs: Sequence[tuple[Path, Sequence[TrainSample]]], steps: int, temperature: float,
+    loss: SampleMeanLoss, adam: AdamConfig,
+) -> list[list[Step]]:  # fmt: skip
+    """Per job (a model and the samples of each of its steps) its steps."""
+    return [_train(_model(folder), steps, samples, temperature, loss, adam) for folder, samples in jobs]
+
+
+def _train(
+    model: Any, steps: int, samples: Sequence[TrainSample], temperature: float,
+    loss: SampleMeanLoss, adam: AdamConfig,
+) -> list[Step]:  # fmt: skip
     named = dict(model.named_parameters())
     optimizer = torch.optim.AdamW(
         [
@@ -51,20 +66,15 @@ def train(
         norm = torch.nn.utils.clip_grad_norm_(named.values(), adam.clip_grad)
         optimizer.step()
         weights = {name: p.detach().clone() for name, p in named.items()}
-        done.append(
-            {
-                "loss": float(total),
-                "gradient": gradient,
-                "grad_norm": float(norm),
-                "weights": weights,
-            }
-        )
+        done.append(Step(float(total), gradient, float(norm), weights))
     return done
 
 
 def _model(folder: Path) -> Any:
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
 
 
@@ -91,8 +101,10 @@ def _loss(
             continue
         advantage = train_sample.advantages_R[t].double()
         ratio = torch.exp(current_R[t] - train_sample.old_log_probs_R[t].double())
-        clipped = min(max(float(ratio), 1 - loss.clip_low), 1 + loss.clip_high)
-        policy = -torch.minimum(ratio * advantage, clipped * advantage)
+        too_low = advantage < 0 and ratio < 1 - loss.clip_low
+        too_high = advantage > 0 and ratio > 1 + loss.clip_high
+        bound = 1 - loss.clip_low if too_low else 1 + loss.clip_high
+        policy = -advantage * (bound if too_low or too_high else ratio)
         gap = train_sample.reference_log_probs_R[t].double() - current_R[t]
         divergence = torch.exp(gap) - 1 - gap
         auxiliary = loss.kl.coefficient * divergence - loss.entropy_coefficient * entropy_R[t]

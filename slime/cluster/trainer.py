@@ -11,7 +11,7 @@ from slime.cluster.place import get, place, threads_for
 from slime.config.schema import ClusterConfig
 from slime.data import Step, TrainSample
 from slime.data.layout import share
-from slime.data.metrics import StepMetrics
+from slime.data.metrics import NOTHING_TO_TRAIN, StepMetrics
 from slime.distributed.rendezvous import Rendezvous
 from slime.megatron.spec import TrainWorkerSpec
 
@@ -24,9 +24,14 @@ class Trainer:
     max_tokens_per_microbatch: int
 
     def train(self, step: Step) -> StepMetrics:
-        """One optimizer step."""
+        """One optimizer step.  A step without any active token is skipped."""
+        if step.active_tokens == 0:
+            return NOTHING_TO_TRAIN
         shares = self._share(step.samples)
-        return self._on_each(lambda actor, part: actor.train.remote(part), shares)[0]
+        metrics: list[StepMetrics] = self._on_each(
+            lambda actor, part: actor.train.remote(part), shares
+        )
+        return metrics[0]
 
     def with_old_log_probs(self, steps: Sequence[Step]) -> list[Step]:
         """The same steps, each sample with the trainer's log-probs before the first of them."""
@@ -45,6 +50,11 @@ class Trainer:
     def weights(self) -> list[Any]:
         """References to the safetensors shards of the current weights, under Hugging Face names."""
         return [actor.export_weights.remote() for actor in self.actors]
+
+    def fetch_weights(self) -> list[bytes]:
+        """The shards themselves."""
+        shards: list[bytes] = get(self.weights())
+        return shards
 
     def close(self) -> None:
         get([actor.close.remote() for actor in self.actors])

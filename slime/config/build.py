@@ -1,10 +1,11 @@
 """DictConfig -> Config, or one ConfigError that names every key that is wrong and what to write."""
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationValidationError, OmegaConfBaseException
 
 from slime.config.groups import BY_NODE, field_names, group_that_writes, is_label, join
 from slime.config.names import did_you_mean, unknown_key
@@ -24,12 +25,13 @@ def build(cfg: DictConfig) -> Config:
     return config
 
 
-def read(cfg: DictConfig) -> tuple[Config, list[str]]:
+def read(cfg: DictConfig, given: Collection[str] = ()) -> tuple[Config, list[str]]:
     """(the config as far as it can be read, every problem).
 
     Where a value cannot be read its default stands in, so that the other problems still show.
+    given: keys whose wrong values have been told already; they do not count as missing.
     """
-    reader = _Reader(node_classes(cfg))
+    reader = _Reader(node_classes(cfg), given)
     config = reader.node(cfg, "")
     assert isinstance(config, Config)
     told = {is_required(path) for path in reader.missing}
@@ -49,8 +51,9 @@ def node_classes(cfg: DictConfig, path: str = "") -> dict[str, type[Node]]:
 class _Reader:
     """Collects problems while it turns nodes into dataclasses."""
 
-    def __init__(self, tree: dict[str, type[Node]]) -> None:
+    def __init__(self, tree: dict[str, type[Node]], given: Collection[str]) -> None:
         self._tree = tree
+        self._given = given
         self.found: list[str] = []
         self.missing: list[str] = []
 
@@ -70,13 +73,16 @@ class _Reader:
             self.found.append(f"{path} was removed (~): leave it out to have its default")
             return _default(field)
         if OmegaConf.is_missing(cfg, field.name):
-            self.found.append(required(path, field))
             self.missing.append(path)
+            if path not in self._given:
+                self.found.append(required(path, field))
             return MISSING
         try:
             value = cfg[field.name]
         except OmegaConfBaseException as error:
-            self.found.append(f"{path}: {_first_line(error)}")
+            written = OmegaConf.to_container(cfg, resolve=False)[field.name]  # type: ignore[call-overload,index]
+            self.found.append(f"{path}={written}: {_reason(error)}")
+            self.missing.append(path)
             return _default(field)
         if is_label(path) and value != _default(field):
             self.found.append(relabelled(path, value))
@@ -119,5 +125,7 @@ def _is_typed(cfg: DictConfig) -> bool:
     return not cfg._is_missing() and not cfg._is_none() and OmegaConf.get_type(cfg) is not dict
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: OmegaConfBaseException) -> str:
+    if isinstance(error, InterpolationValidationError):
+        return "what it stands for does not fit this key"
     return str(error).splitlines()[0]

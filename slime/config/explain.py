@@ -1,7 +1,6 @@
-"""Exceptions of Hydra, OmegaConf and the file system -> the sentences a user reads."""
+"""Exceptions of Hydra and OmegaConf -> the sentences a user reads."""
 
 import re
-from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -27,14 +26,7 @@ def explain(error: BaseException) -> list[str]:
             if isinstance(cause, OmegaConfBaseException):
                 return [_sentence(cause) + _source(error)]
             return [" ".join(str(error).split())]
-        case OSError(filename=str(file)):
-            return [cannot_write(file, error)]
     return []
-
-
-def cannot_write(folder: str | Path, error: OSError) -> str:
-    reason = (error.strerror or str(error)).lower()
-    return f"cannot write to {folder} ({reason}): pass hydra.run.dir=<a folder you may write to>"
 
 
 def unreadable(text: str, error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What of a command line is Hydra's own flags, and what is overrides."""
+"""The arguments of launch.py: a few flags, and overrides for Hydra."""
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -6,50 +6,61 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
-
 from slime.config.schema import ConfigError
 
-# They would put another config, or a pickle, in the place of the one that is validated.
-REFUSED = ("config_path", "config_name", "config_dir", "experimental_rerun")
+MULTIRUN = "run every combination of the values that commas separate"
+SHOW = "print the config instead of running it"
+PACKAGE = "with --cfg: only this node, e.g. loss or rollout.engine"
+RESOLVE = "with --cfg: print what interpolations stand for"
+HELP = "this text"
 
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """The arguments of launch.py."""
+    """What a user asked for."""
 
-    flags: tuple[str, ...]
     overrides: tuple[str, ...]
-    help: bool
-    multirun: bool
-
-    @property
-    def arguments(self) -> list[str]:
-        """Flags first: the order in which Hydra reads all of them."""
-        return [*self.flags, *self.overrides]
+    multirun: bool = False
+    show: bool = False
+    package: str | None = None
+    resolve: bool = False
+    help: bool = False
 
 
-def read_flags(arguments: Sequence[str]) -> CommandLine:
-    """Split the arguments; flags may stand anywhere.
+def read_arguments(arguments: Sequence[str]) -> CommandLine:
+    """Flags may stand anywhere between the overrides.
 
     Raises ConfigError for a flag that does not exist or does not go with another one.
     """
-    parser = get_args_parser()
-    parser.__class__ = _Parser
-    parsed = parser.parse_intermixed_args(list(arguments))
-    for name in REFUSED:
-        if getattr(parsed, name) is not None:
-            raise ConfigError(f"--{name.replace('_', '-')} is not supported")
-    if parsed.resolve and parsed.cfg is None:
-        raise ConfigError("--resolve goes with --cfg job")
-    if parsed.package is not None and parsed.cfg is None:
-        raise ConfigError("--package goes with --cfg job")
-    actions = (parsed.run, parsed.multirun, parsed.cfg, parsed.info, parsed.shell_completion)
-    if sum(bool(action) for action in actions) > 1:
-        raise ConfigError("only one of --run, --multirun, --cfg, --info can be asked for at once")
-    overrides = tuple(parsed.overrides)
-    flags = tuple(argument for argument in arguments if argument not in overrides)
-    return CommandLine(flags, overrides, parsed.help, parsed.multirun)
+    given = flag_parser().parse_intermixed_args(list(arguments))
+    if given.cfg and given.multirun:
+        raise ConfigError("--cfg prints one config: drop --multirun")
+    for flag, value in (("--package", given.package), ("--resolve", given.resolve)):
+        if value and not given.cfg:
+            raise ConfigError(f"{flag} goes with --cfg job")
+    return CommandLine(
+        overrides=tuple(given.overrides),
+        multirun=given.multirun,
+        show=given.cfg is not None,
+        package=given.package,
+        resolve=given.resolve,
+        help=given.help,
+    )
+
+
+def flag_parser() -> ArgumentParser:
+    """Hydra's own flags, as far as they leave the validated config in charge.
+
+    (Hydra also has flags that put another config, or a pickle, in its place.)
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-m", "--multirun", action="store_true", help=MULTIRUN)
+    parser.add_argument("-c", "--cfg", choices=["job"], help=SHOW)
+    parser.add_argument("-p", "--package", metavar="NODE", help=PACKAGE)
+    parser.add_argument("--resolve", action="store_true", help=RESOLVE)
+    parser.add_argument("-h", "--help", action="store_true", help=HELP)
+    parser.add_argument("overrides", nargs="*")
+    return parser
 
 
 class _Parser(ArgumentParser):
@@ -57,15 +68,13 @@ class _Parser(ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         _, unknown, rest = message.partition("unrecognized arguments: ")
-        if not unknown:
-            raise ConfigError(f"{message} (--help lists what there is)")
-        raise ConfigError(self._unknown(rest.split()[0]))
+        raise ConfigError(self._unknown(rest.split()[0]) if unknown else f"{message} (see --help)")
 
     def _unknown(self, flag: str) -> str:
         name, _, value = flag.partition("=")
         if value:
             key = name.lstrip("-").replace("-", "_")
             return f"unknown flag {flag!r}; a setting has no dashes: {key}={value}"
-        near = get_close_matches(name, self._option_string_actions, n=1)
+        near = get_close_matches(name, self._option_string_actions, n=1, cutoff=0.7)
         guess = f"; did you mean {near[0]!r}?" if near else ""
-        return f"unknown flag {flag!r}{guess} (settings are key=value; --help lists them)"
+        return f"unknown flag {flag!r}{guess} (a setting is key=value; --help lists what there is)"

@@ -174,7 +174,7 @@ def every_key() -> Iterator[tuple[str, str]]:
         for field in dataclasses.fields(schema):  # type: ignore[arg-type]
             here = (node, field.name)
             path = join(*here)
-            if here not in seen and not is_label(path) and not is_node(path):
+            if here not in seen and path != RECIPE and not is_label(path) and not is_node(path):
                 seen.add(here)
                 yield here
 
@@ -200,13 +200,13 @@ def is_node(path: str) -> bool:
 
 def is_label(path: str) -> bool:
     """Whether a dotted path names a key that only a group may write."""
-    return path in _LABELS
+    return path in _WRITERS
 
 
 _NODES = {node for node, _ in _every_node()}
-_LABELS = {join(group.node, group.label): group for group in GROUPS if group.label}
+_WRITERS = {join(group.node, group.label): group for group in GROUPS if group.label}
 
 
 def group_that_writes(label: str) -> Group:
     """The group whose choice stands in the key at this dotted path."""
-    return _LABELS[label]
+    return _WRITERS[label]

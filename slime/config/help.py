@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from slime.config.compose import ROOT_CONFIG
+from slime.config.flags import flag_parser
 from slime.config.groups import GROUPS, RECIPE, Group
 
 WIDTH = 100
@@ -21,13 +22,6 @@ EXAMPLES = (
     ("python launch.py recipe=grpo/v1 seed=1", "a published composition"),
     ("python launch.py -m loss/aggregation=sample_mean,token_mean seed=0,1", "four runs"),
     ("python launch.py --cfg job --package loss", "the keys that are legal under loss"),
-)
-
-FLAGS = (
-    ("-m, --multirun", "run every combination of the values that commas separate"),
-    ("--cfg job", "print the config instead of running it; with --package NODE only a part"),
-    ("--resolve", "with --cfg: print what interpolations resolve to"),
-    ("--help", "this text"),
 )
 
 
@@ -52,7 +46,7 @@ def help_text(conf: Path, recipes: Sequence[str]) -> str:
     lines += ["", "Examples", ""]
     lines += [f"    {command:<{width}}  # {meaning}" for command, meaning in EXAMPLES]
     lines += ["", "Flags", ""]
-    lines += [f"    {flag:<{COLUMN}}  {meaning}" for flag, meaning in FLAGS]
+    lines += _flag_lines()
     lines += [
         "",
         "Everything is checked before anything starts: exit code 2 and a line for each mistake.",
@@ -79,6 +73,14 @@ def _group_lines(group: Group, default: str | None) -> Iterator[str]:
 def _recipe_lines(recipes: Sequence[str]) -> Iterator[str]:
     yield f"{RECIPE}: a published composition; it overrides the defaults, you override it"
     yield from (f"    {name}" for name in recipes)
+
+
+def _flag_lines() -> Iterator[str]:
+    for action in flag_parser()._actions:
+        if action.option_strings:
+            value = " ".join(action.choices or [str(action.metavar or "")])
+            flag = f"{', '.join(action.option_strings)} {value}"
+            yield f"    {flag:<{COLUMN + 4}}  {action.help}"
 
 
 def _wrapped(head: str, text: str) -> str:

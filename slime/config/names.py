@@ -36,7 +36,8 @@ def unknown_key(path: str, tree: dict[str, type[Node]]) -> str:
         return f"{path!r} is not used by {group.name}={here}; it belongs to {'|'.join(owners)}"
     while node not in tree:
         node = node.rpartition(".")[0]
-    valid = [name for name in field_names(tree[node]) if not is_label(join(node, name))]
+    paths = {name: join(node, name) for name in field_names(tree[node])}
+    valid = [name for name, p in paths.items() if p != RECIPE and not is_label(p)]
     where = f" of {node}" if node else ""
     listed = f" (valid keys{where}: {', '.join(sorted(valid))})" if valid else ""
     return f"unknown key {path!r}{_guess(path)}{listed}"
@@ -60,17 +61,22 @@ def _choice_of(node: str, tree: dict[str, type[Node]]) -> str:
 
 
 def _guess(path: str) -> str:
-    """The key that was probably meant: spelt nearly like it, or the same name elsewhere."""
-    paths = {join(node, key): (node, key) for node, key in every_key()}
-    last = path.rpartition(".")[2]
-    near = get_close_matches(path, paths, n=1)
-    same_name = [p for p, (_, key) in paths.items() if key == last]
-    groups = [name for name in BY_NAME if name.rpartition("/")[2] == last]
-    meant = [*same_name, *groups, *near]
+    """The key that was probably meant: a neighbour spelt nearly so, or the same name elsewhere."""
+    node, _, last = path.rpartition(".")
+    places = {join(*place): place for place in every_key()}
+    neighbours = {key: p for p, (where, key) in places.items() if where == node}
+    meant = [
+        *(neighbours[near] for near in get_close_matches(last, neighbours, n=1)),
+        *(p for key, p in neighbours.items() if key.startswith(last)),
+        *(p for p, (_, key) in places.items() if key == last),
+        *(name for name in BY_NAME if name.rpartition("/")[2] == last),
+        *get_close_matches(path, places, n=1, cutoff=0.8),
+        *(p for p, (_, key) in places.items() if get_close_matches(last, [key], cutoff=0.8)),
+    ]
     if not meant:
         return ""
-    node, key = paths.get(meant[0], ("", ""))
-    group = BY_NODE.get(node)
+    here, key = places.get(meant[0], ("", ""))
+    group = BY_NODE.get(here)
     if group is None or group.owners(key) == group.options:
         return f"; did you mean {meant[0]!r}?"
     return f"; did you mean {meant[0]!r} (of {group.name}={'|'.join(group.owners(key))})?"

@@ -34,7 +34,7 @@ def read_command_line(loader: ConfigLoader, overrides: Sequence[str]) -> Config:
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError("\n".join([*reader.found, *explain(error)])) from error
     reader.set_values(cfg)
-    config, found = read(cfg)
+    config, found = read(cfg, given=reader.refused)
     if reader.found or found:
         raise ConfigError("\n".join([*reader.found, *found]))
     return config
@@ -46,6 +46,7 @@ class _Reader:
     def __init__(self, overrides: Sequence[str]) -> None:
         self.found: list[str] = []
         self.choices: list[str] = []  # overrides that Hydra itself resolves
+        self.refused: set[str] = set()  # keys that were given, but not in a way they can be read
         self._values: list[Override] = []
         for text in overrides:
             self._sort(text)
@@ -55,9 +56,12 @@ class _Reader:
             override = OverridesParser.create().parse_override(text)
         except HydraException as error:
             self.found.append(unreadable(text, error))
+            self.refused.add(text.partition("=")[0].lstrip("+"))
             return
         if override.is_sweep_override():
             self.found.append(_sweep_without_flag(override))
+        elif override.key_or_group == "hydra.mode":
+            self.found.append(f"{text!r}: write -m for a sweep, nothing for a run")
         elif override.is_hydra_override():
             self.choices.append(text)
         elif _names_a_group(override):
@@ -74,7 +78,9 @@ class _Reader:
         for override in self._values:
             problems = list(_value_problems(override, tree))
             self.found += problems
-            if not problems:
+            if problems:
+                self.refused.add(override.key_or_group)
+            else:
                 OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
 
 
@@ -95,6 +101,7 @@ def _names_a_group(override: Override) -> bool:
 
 def _group_problems(override: Override) -> Iterator[str]:
     key, choice = override.key_or_group, override.value()
+    written = str(override.input_line).partition("=")[2]
     if key not in BY_NAME and key != RECIPE:
         dotted = key.replace("/", ".")
         is_key = any(join(*where) == dotted for where in every_key())
@@ -103,13 +110,13 @@ def _group_problems(override: Override) -> Iterator[str]:
     if override.is_delete():
         yield f"'~{key}': a group cannot be removed; choose another with {key}=<choice>"
     elif override.is_add() or override.is_force_add() or override.package is not None:
-        yield f"{override.input_line!r}: write {key}={choice}"
+        yield f"{override.input_line!r}: write {key}={written}"
     elif choice is None and key == RECIPE:
         yield f"{override.input_line!r}: leave it out to have no recipe"
     else:
         options = registered_recipes() if key == RECIPE else BY_NAME[key].options
         if choice not in options:
-            yield unknown_choice(key, str(choice), options)
+            yield unknown_choice(key, written, options)
 
 
 def _value_problems(override: Override, tree: dict[str, type[Node]]) -> Iterator[str]:

@@ -11,14 +11,12 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from slime.config.compose import jobs_of_sweep
-from slime.config.errors import report
-from slime.config.explain import cannot_write
+from slime.config.errors import CONFIG_ERROR, report
 from slime.config.overrides import read_command_line
-from slime.config.provenance import fingerprint
 from slime.config.schema import Config, ConfigError
+from slime.config.sweep import read_sweep, sweep_problems, sweep_table
 
 Check = Callable[[Config], Iterable[str]]
 
@@ -39,16 +37,17 @@ class Preflight(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with _leave_on_error():
-            validate(GlobalHydra.instance().config_loader(), config.hydra.overrides.task)
-            _make_folder(config.hydra.run.dir)
+            validate(GlobalHydra.instance().config_loader(), _as_written(config))
+            _make_folder("hydra.run.dir", config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with _leave_on_error():
             if config.hydra.sweeper._target_.endswith(".BasicSweeper"):  # others have no job list
                 swept = [f"{k}={v}" for k, v in (config.hydra.sweeper.params or {}).items()]
-                overrides = [*swept, *config.hydra.overrides.task]
-                validate_sweep(GlobalHydra.instance().config_loader(), overrides)
-            _make_folder(config.hydra.sweep.dir)
+                validate_sweep(
+                    GlobalHydra.instance().config_loader(), [*swept, *_as_written(config)]
+                )
+            _make_folder("hydra.sweep.dir", config.hydra.sweep.dir)
 
 
 def validate(loader: ConfigLoader, overrides: Sequence[str]) -> Config:
@@ -62,20 +61,18 @@ def validate(loader: ConfigLoader, overrides: Sequence[str]) -> Config:
 
 def validate_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> None:
     """Print every job with its fingerprint.  Raises ConfigError with a line for each problem."""
-    found: list[str] = []
-    first: dict[str, int] = {}
-    for number, job in enumerate(jobs_of_sweep(loader, overrides)):
-        label = f"#{number} {' '.join(job)}".rstrip()
-        try:
-            values = fingerprint(validate(loader, job))
-        except ConfigError as error:
-            found += [f"{label}: {line}" for line in str(error).splitlines()]
-            continue
-        twin = f"  (trains the same as #{first[values]})" if values in first else ""
-        first.setdefault(values, number)
-        print(f"{values}  {label}{twin}", flush=True)
+    jobs = read_sweep(loader, overrides, validate)
+    print(sweep_table(jobs), flush=True)
+    found = sweep_problems(jobs)
     if found:
         raise ConfigError("\n".join(found))
+
+
+def _as_written(config: DictConfig) -> list[str]:
+    """The overrides of the command line; reading them one by one would resolve their ${...}."""
+    overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(override) for override in overrides]
 
 
 @contextmanager
@@ -85,15 +82,18 @@ def _leave_on_error() -> Iterator[None]:
         yield
     except Exception as error:
         if report(error):
-            sys.exit(2)
+            sys.exit(CONFIG_ERROR)
         traceback.print_exception(error)
         sys.exit(1)
 
 
-def _make_folder(folder: str) -> None:
+def _make_folder(key: str, folder: str) -> None:
     """Raises ConfigError if the run cannot write there."""
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ConfigError(cannot_write(folder, error)) from error
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(
+            f"cannot write to {folder} ({reason}): pass {key}=<a folder you may write to>"
+        ) from error

@@ -26,3 +26,22 @@ class StepMetrics:
     grad_norm: float | None  # before clipping
     learning_rate: float  # of this step
     skipped: bool  # True: nan or inf in the loss or the gradient; nothing was changed
+
+
+# A step without an active token: every sum and mean of nothing, and no update.
+NOTHING_TO_TRAIN = StepMetrics(
+    loss=0.0,
+    pg_loss=0.0,
+    kl_loss=0.0,
+    entropy_loss=0.0,
+    entropy=0.0,
+    kl=0.0,
+    ratio=0.0,
+    clip_fraction_low=0.0,
+    clip_fraction_high=0.0,
+    rollout_logprob_abs_diff=0.0,
+    active_tokens=0,
+    grad_norm=0.0,
+    learning_rate=0.0,
+    skipped=True,
+)

@@ -132,7 +132,7 @@ class _LogProbsAndEntropy(torch.autograd.Function):
 
         hidden_grad_TH, weight_grad_VH = None, None
         if ctx.needs_input_grad[0]:
-            hidden_grad_TH = hidden_TH.new_empty(hidden_TH.shape)  # contiguous: it is reduced
+            hidden_grad_TH = torch.empty_like(hidden_TH)
         if ctx.needs_input_grad[1]:
             # At least float32: in bfloat16 the sum over many chunks would lose the small ones.
             weight_grad_VH = torch.zeros_like(weight_VH, dtype=_precision(weight_VH))

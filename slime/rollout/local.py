@@ -76,7 +76,7 @@ class LocalEngine(Engine):
 
 
 def _refuse_an_altered_torch() -> None:
-    """Where torch's factories are replaced, transformers loads wrong rotary frequencies, silently."""
+    """With torch's factories replaced, transformers loads wrong rotary frequencies, silently."""
     factories = (torch.arange, torch.empty, torch.ones, torch.tensor, torch.zeros)
     altered = any(not isinstance(factory, BuiltinFunctionType) for factory in factories)
     megatron = sys.modules.get("megatron.core.parallel_state")

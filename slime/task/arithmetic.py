@@ -58,7 +58,7 @@ class Arithmetic(Task):
         ]
 
     def held_out(self, count: int) -> list[Prompt]:
-        """Distinct questions; fewer than `count` when task.max_term and max_factor allow no more."""
+        """Distinct questions; fewer than `count` where the sizes of numbers allow no more."""
         random = Random("held out")
         questions: dict[Question, None] = {}
         for _ in range(count * 100):

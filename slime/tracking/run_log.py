@@ -1,5 +1,6 @@
 """Everything a run says, in one place: to its files, to the trackers, to the person watching."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -8,7 +9,7 @@ from typing import Any, Self
 from slime.config.schema import TrackingConfig
 from slime.data import Group, Rollout
 from slime.data.metrics import StepMetrics
-from slime.reward import ScoredGroups
+from slime.reward import RewardFailure, ScoredGroups
 from slime.rollout.generate import Evaluation
 from slime.tracking.progress import IterationReport, RunProgress
 from slime.tracking.records import RolloutMetrics, Times, flat
@@ -60,7 +61,14 @@ class RunLog:
 
     def evaluation(self, iteration: int, evaluation: Evaluation) -> None:
         """Held-out answers of the weights that `iteration` iterations have trained."""
-        self._metrics.write({"iteration": iteration, **flat("evaluation", evaluation)}, iteration)
+        record = {
+            "iteration": iteration,
+            "evaluation/reward_mean": evaluation.reward_mean,
+            "evaluation/response_tokens_mean": evaluation.response_tokens_mean,
+            "evaluation/prompts": evaluation.prompts,
+        }
+        self._metrics.write(record, iteration)
+        self._warn_of_failures(evaluation.failures)
         self._progress.note(
             f"held-out greedy reward after {iteration} iterations: {evaluation.reward_mean:.3f}"
             f"  ({evaluation.prompts} prompts)"
@@ -89,11 +97,14 @@ class RunLog:
                 if rollout.id in shown or rollout.id in failures:
                     record = _sample_record(iteration, group, rollout, failures.get(rollout.id))
                     self._samples.write(record, iteration)
-        if scored.failures:
-            self._progress.warn(
-                f"the reward of {len(scored.failures)} rollouts failed; the first: rollout "
-                f"{scored.failures[0].rollout_id}: {scored.failures[0].reason} (all of them are in "
-                "samples.jsonl)"
+        self._warn_of_failures(scored.failures)
+
+    def _warn_of_failures(self, failures: Sequence[RewardFailure]) -> None:
+        if failures:
+            first = failures[0]
+            self.warn(
+                f"{len(failures)} rewards failed and got reward.failure_value; the first, for the "
+                f"response {first.response!r} to {first.prompt!r}: {first.reason}"
             )
 
     def _warn_if_skipped(self, at: StepNumber, metrics: StepMetrics) -> None:

@@ -1,0 +1,75 @@
+"""All jobs of a sweep, read before the first one starts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+
+from slime.config.explain import explain, unreadable
+from slime.config.provenance import fingerprint
+from slime.config.schema import Config, ConfigError
+
+Read = Callable[[ConfigLoader, Sequence[str]], Config]
+
+
+@dataclass(frozen=True, slots=True)
+class SweepJob:
+    """One combination of the values of a sweep."""
+
+    number: int
+    overrides: tuple[str, ...]
+    config: Config | None  # None if something is wrong with it
+    problems: tuple[str, ...]
+
+
+def read_sweep(loader: ConfigLoader, overrides: Sequence[str], read: Read) -> list[SweepJob]:
+    """The jobs of Hydra's basic sweeper, in the order in which it runs them, each read by `read`.
+
+    Raises ConfigError if the sweep has no list of jobs at all.
+    """
+    try:
+        parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
+        [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except OverrideParseException as error:
+        raise ConfigError(unreadable(error.override, error)) from error
+    except HydraException as error:
+        raise ConfigError("\n".join(explain(error))) from error
+    return [_read_job(loader, number, job, read) for number, job in enumerate(jobs)]
+
+
+def sweep_problems(jobs: Sequence[SweepJob]) -> list[str]:
+    """Every problem once, with the jobs that have it."""
+    having: dict[str, list[int]] = {}
+    for job in jobs:
+        for line in job.problems:
+            having.setdefault(line, []).append(job.number)
+    return [f"{line} ({_named(numbers, len(jobs))})" for line, numbers in having.items()]
+
+
+def sweep_table(jobs: Sequence[SweepJob]) -> str:
+    """A line for each job: fingerprint, number, overrides; jobs that train the same say so."""
+    lines: list[str] = []
+    first: dict[str, int] = {}
+    for job in jobs:
+        mark = "------------" if job.config is None else fingerprint(job.config)
+        line = f"{mark}  #{job.number} {' '.join(job.overrides)}".rstrip()
+        if job.config is not None and first.setdefault(mark, job.number) != job.number:
+            line += f"  (trains the same as #{first[mark]})"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _read_job(loader: ConfigLoader, number: int, overrides: list[str], read: Read) -> SweepJob:
+    try:
+        return SweepJob(number, tuple(overrides), read(loader, overrides), ())
+    except ConfigError as error:
+        return SweepJob(number, tuple(overrides), None, tuple(str(error).splitlines()))
+
+
+def _named(numbers: Sequence[int], jobs: int) -> str:
+    if len(numbers) == jobs:
+        return "in every job"
+    return f"in job{'s' if len(numbers) > 1 else ''} {', '.join(f'#{n}' for n in numbers)}"

@@ -1,0 +1,105 @@
+"""Rewards for whole groups, from a process that may hang or die without harm to the run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from slime.config.schema import RewardConfig
+from slime.reward.build import build_reward, reward_path
+from slime.reward.process import Failure, Score, ScoringLostError, ScoringProcess
+
+if TYPE_CHECKING:  # torch; the scoring process imports this package and must start fast
+    from slime.data import Group, Rollout
+
+
+@dataclass(frozen=True, slots=True)
+class RewardFailure:
+    """A rollout whose scoring failed, and got reward.failure_value."""
+
+    rollout_id: int
+    prompt: str
+    response: str
+    answer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoredGroups:
+    """Groups with a reward on every rollout."""
+
+    groups: "tuple[Group, ...]"
+    failures: tuple[RewardFailure, ...]
+
+
+class Scorer:
+    """Scores rollouts one after the other in one child process, started when entered.
+
+    A function that raises, returns no finite number, takes longer than reward.timeout_seconds or
+    kills its process costs that one rollout its reward, nothing else.
+    """
+
+    def __init__(self, config: RewardConfig) -> None:
+        """Raises ConfigError when a user's function cannot be used."""
+        build_reward(config)
+        self._config = config
+        self._path = reward_path(config)
+        self._process: ScoringProcess | None = None
+
+    def __enter__(self) -> Self:
+        self._process = ScoringProcess(self._path)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._kill()
+
+    def score(self, groups: "Sequence[Group]") -> ScoredGroups:
+        """The same groups in the same order, every rollout with its reward."""
+        pairs = [(r.text, group.prompt.answer) for group in groups for r in group.rollouts]
+        results = iter(self._results(pairs))
+        failures: list[RewardFailure] = []
+
+        def scored(group: "Group", rollout: "Rollout") -> "Rollout":
+            result = next(results)
+            if isinstance(result, Score):
+                return replace(rollout, reward=result.reward)
+            prompt = group.prompt
+            failures.append(
+                RewardFailure(rollout.id, prompt.text, rollout.text, prompt.answer, result.reason)
+            )
+            return replace(rollout, reward=self._config.failure_value)
+
+        return ScoredGroups(
+            tuple(replace(g, rollouts=tuple(scored(g, r) for r in g.rollouts)) for g in groups),
+            tuple(failures),
+        )
+
+    def _results(self, pairs: Sequence[tuple[str, str]]) -> list[Score | Failure]:
+        results: list[Score | Failure] = []
+        while len(results) < len(pairs):
+            process = self._living_process()
+            process.send(pairs[len(results) :])
+            try:
+                while len(results) < len(pairs):
+                    results.append(process.result(self._config.timeout_seconds))
+            except ScoringLostError as lost:  # the others are asked for again, of a new process
+                results.append(Failure(str(lost)))
+                self._kill()
+        return results
+
+    def _living_process(self) -> ScoringProcess:
+        if self._process is not None and not self._process.is_alive():
+            self._kill()
+        if self._process is None:
+            self._process = ScoringProcess(self._path)
+        return self._process
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process = None

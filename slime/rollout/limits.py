@@ -1,0 +1,46 @@
+"""How long a prompt may be.  A prompt that is too long is an error, never cut."""
+
+from collections.abc import Iterable
+
+from slime.config.schema import ConfigError, RolloutConfig
+from slime.data import Prompt
+from slime.model.tokenizer import Tokenizer
+
+
+def encode_within_limit(
+    prompt: Prompt, tokenizer: Tokenizer, config: RolloutConfig
+) -> tuple[int, ...]:
+    """The prompt's tokens.  Raises ConfigError if there are more than rollout.max_prompt_tokens."""
+    tokens = tuple(tokenizer.encode(prompt.text))
+    if len(tokens) > config.max_prompt_tokens:
+        raise ConfigError(
+            f"rollout.max_prompt_tokens={config.max_prompt_tokens}: the prompt "
+            f"{_excerpt(prompt.text)} has {len(tokens)} tokens; raise the limit or shorten it"
+        )
+    return tokens
+
+
+def check_lengths(
+    prompts: Iterable[Prompt], tokenizer: Tokenizer, config: RolloutConfig, positions: int
+) -> None:
+    """Raise ConfigError for the first prompt that is too long, alone or with its response.
+
+    positions: the longest sequence that the model was made for.
+    """
+    with_response = positions - config.max_response_tokens
+    limit = min(config.max_prompt_tokens, with_response)
+    for prompt in prompts:
+        # A token is at least a byte of text, so a text this short need not be tokenized.
+        if len(prompt.text.encode()) < limit:
+            continue
+        tokens = encode_within_limit(prompt, tokenizer, config)
+        if len(tokens) > with_response:
+            raise ConfigError(
+                f"rollout.max_response_tokens={config.max_response_tokens}: with the "
+                f"{len(tokens)} tokens of the prompt {_excerpt(prompt.text)} that is more than "
+                f"the model's {positions} positions; lower it"
+            )
+
+
+def _excerpt(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -1,0 +1,273 @@
+"""The table of mistakes: a command line, and every line it must print."""
+
+import shlex
+
+import pytest
+
+TOP = (
+    "(valid keys: advantage, cluster, command, evaluation, iterations, loss, max_bad_steps, model, "
+    "optimizer, parallel, reward, rollout, seed, steps_per_iteration, task, tracking)"
+)
+LOSS = (
+    "(valid keys of loss: clip_high, clip_low, empty_units, entropy_coefficient, kl, "
+    "skip_idle_samples)"
+)
+GROUPS = (
+    "(valid: advantage, cluster, loss/aggregation, loss/kl, model, optimizer, parallel, recipe, "
+    "reward, rollout, rollout/engine, task, tracking)"
+)
+MODES = "(valid: constant, dr_grpo, prompt_mean, sample_mean, token_mean)"
+MODELS = "(valid: path, smollm2_135m, tiny)"
+NO_DIVISOR = (
+    "loss.divisor is required (the constant L; it sets the scale of the loss, so it has no "
+    "default): pass loss.divisor=<value>"
+)
+NOT_USED = (
+    "'loss.divisor' is not used by loss/aggregation=sample_mean; it belongs to constant|dr_grpo"
+)
+QUOTE = "(quote special characters: 'key=\"a (b)\"')"
+CONSTANT = "loss/aggregation=constant"
+
+ONE_LINE = {
+    # the divisor
+    CONSTANT: NO_DIVISOR,
+    f"{CONSTANT} loss.divisor=abc": "loss.divisor must be a number, got 'abc'",
+    f"{CONSTANT} loss.divisor=true": "loss.divisor must be a number, got true",
+    f"{CONSTANT} loss.divisor=null": "loss.divisor must be a number, got null",
+    f"{CONSTANT} loss.divisor=": "loss.divisor must be a number, got ''",
+    f"{CONSTANT} loss.divisor=[1]": "loss.divisor must be a number, got a list",
+    f"{CONSTANT} loss.divisor={{a:1}}": "loss.divisor must be a number, got a mapping",
+    f"{CONSTANT} loss.divisor=nan": "loss.divisor must be a finite number > 0, got nan",
+    f"{CONSTANT} loss.divisor=inf": "loss.divisor must be a finite number > 0, got inf",
+    f"{CONSTANT} loss.divisor=-inf": "loss.divisor must be a finite number > 0, got -inf",
+    f"{CONSTANT} loss.divisor=1e999": "loss.divisor must be a finite number > 0, got inf",
+    f"{CONSTANT} loss.divisor=0": "loss.divisor must be a finite number > 0, got 0.0",
+    f"{CONSTANT} loss.divisor=-1": "loss.divisor must be a finite number > 0, got -1.0",
+    f"{CONSTANT} 'loss.divisor=\"40960\"'": (
+        "loss.divisor must be a number, got the quoted text '40960': drop the quotes"
+    ),
+    f"{CONSTANT} loss.divisor=[1": (
+        f"cannot read 'loss.divisor=[1': no viable alternative at input '[1' {QUOTE}"
+    ),
+    f"{CONSTANT} loss.divisor": (
+        "cannot read 'loss.divisor': write key=value (--help lists what there is)"
+    ),
+    f"{CONSTANT} 'loss.divisor=${{rollout.nope}}'": (
+        "loss.divisor=${rollout.nope}: Interpolation key 'rollout.nope' not found"
+    ),
+    f"{CONSTANT} 'loss.divisor=${{loss.skip_idle_samples}}'": (
+        "loss.divisor=${loss.skip_idle_samples}: what it stands for does not fit this key"
+    ),
+    # a key of another mode, however hard it is pushed
+    "loss.divisor=5": NOT_USED,
+    "+loss.divisor=5": NOT_USED,
+    "++loss.divisor=5": NOT_USED,
+    "loss={divisor:5}": NOT_USED,
+    "+loss={divisor:5}": NOT_USED,
+    "--cfg job loss.divisor=5": NOT_USED,
+    "loss.kl.coefficient=0.1": (
+        "'loss.kl.coefficient' is not used by loss/kl=none; it belongs to k1|k2|k3"
+    ),
+    "recipe=grpo/v1 loss/kl=none": (
+        "'loss.kl.coefficient' is not used by loss/kl=none; it belongs to k1|k2|k3 "
+        "(set in recipe/grpo/v1)"
+    ),
+    "model.hidden_size=64": (
+        "'model.hidden_size' is not used by model=smollm2_135m; it belongs to tiny"
+    ),
+    "advantage=dr_grpo advantage.epsilon=1": (
+        "'advantage.epsilon' is not used by advantage=dr_grpo; it belongs to grpo"
+    ),
+    # dot and slash
+    "loss.aggregation=constant": (
+        "'loss.aggregation' is written by its group: select it with loss/aggregation=constant"
+    ),
+    "loss.aggregation=median": (
+        f"'loss.aggregation' is written by the group loss/aggregation, which has no 'median' {MODES}"
+    ),
+    "loss={aggregation:constant}": (
+        "'loss.aggregation' is written by its group: select it with loss/aggregation=constant"
+    ),
+    "loss.kl=k3": "'loss.kl' is chosen by its group, with a slash: write loss/kl=k3",
+    "loss=constant": (
+        "'loss' is chosen by its group, with a slash: write loss/aggregation=constant"
+    ),
+    "rollout.engine=replay": (
+        "'rollout.engine' is chosen by its group, with a slash: write rollout/engine=replay"
+    ),
+    "rollout=local": "unknown rollout 'local'; did you mean rollout/engine=local?",
+    "model.name=tiny": "'model.name' is written by its group: select it with model=tiny",
+    "loss/divisor=5": "'loss/divisor' is a key, not a group: write loss.divisor=...",
+    "evaluation=5": "'evaluation' has keys of its own: set those, e.g. evaluation.<key>=<value>",
+    # unknown keys, groups, choices, recipes
+    "foo=1": f"unknown key 'foo' {TOP}",
+    "+foo=1": f"unknown key 'foo' {TOP}",
+    "++foo.bar=1": f"unknown key 'foo.bar' {TOP}",
+    "temperature=0.7": f"unknown key 'temperature'; did you mean 'rollout.temperature'? {TOP}",
+    "divisor=3": (
+        "unknown key 'divisor'; did you mean 'loss.divisor' (of "
+        f"loss/aggregation=constant|dr_grpo)? {TOP}"
+    ),
+    "kl=k3": f"unknown key 'kl'; did you mean 'loss/kl'? {TOP}",
+    "loss.clip_lo=0.1": f"unknown key 'loss.clip_lo'; did you mean 'loss.clip_low'? {LOSS}",
+    "loss.divisr=5": (
+        "unknown key 'loss.divisr'; did you mean 'loss.divisor' (of "
+        f"loss/aggregation=constant|dr_grpo)? {LOSS}"
+    ),
+    "loss/kl=k3 loss.kl.coef=1": (
+        "unknown key 'loss.kl.coef'; did you mean 'loss.kl.coefficient' (of loss/kl=k1|k2|k3)? "
+        "(valid keys of loss.kl: coefficient)"
+    ),
+    "seed.x=1": f"unknown key 'seed.x' {TOP}",
+    "loss/agregation=constant": (
+        f"unknown group 'loss/agregation'; did you mean 'loss/aggregation'? {GROUPS}"
+    ),
+    "loss/aggregation=sample_men": (
+        f"unknown loss/aggregation 'sample_men'; did you mean 'sample_mean'? {MODES}"
+    ),
+    "model=tinny": f"unknown model 'tinny'; did you mean 'tiny'? {MODELS}",
+    "model=5": f"unknown model '5' {MODELS}",
+    "model=null": f"unknown model 'null' {MODELS}",
+    "model=[tiny,path]": f"unknown model '[tiny,path]' {MODELS}",
+    "recipe=grpo/v9": "unknown recipe 'grpo/v9'; did you mean 'grpo/v1'? (valid: grpo/v1)",
+    "recipe=null": "'recipe=null': leave it out to have no recipe",
+    "+model=tiny": "'+model=tiny': write model=tiny",
+    "++recipe=grpo/v1": "'++recipe=grpo/v1': write recipe=grpo/v1",
+    "model@x=tiny": "'model@x=tiny': write model=tiny",
+    "~model": "'~model': a group cannot be removed; choose another with model=<choice>",
+    "~seed": "'~seed': a key cannot be removed; leave it out to have its default",
+    "+seed=1": "'+seed=1': 'seed' exists, write it without the +",
+    # required
+    "model=path": "model.path is required (the folder): pass model.path=<value>",
+    "reward=function": (
+        "reward.function is required (package.module:name): pass reward.function=<value>"
+    ),
+    "rollout/engine=replay": (
+        "rollout.engine.path is required (a folder that rollout.save wrote; iteration i trains on "
+        "its i-th iteration): pass rollout.engine.path=<value>"
+    ),
+    # types
+    "seed=true": "seed must be a whole number, got true",
+    "seed=1.5": "seed must be a whole number, got 1.5",
+    "iterations=1e3": "iterations must be a whole number, got 1000.0",
+    "'seed=\"3\"'": "seed must be a whole number, got the quoted text '3': drop the quotes",
+    "loss.clip_low=true": "loss.clip_low must be a number, got true",
+    "loss.skip_idle_samples=1": "loss.skip_idle_samples must be true or false, got 1",
+    "rollout.save=true": "rollout.save must be a text or null, got true",
+    "rollout.stop_tokens=abc": (
+        "rollout.stop_tokens must be a list of texts, e.g. rollout.stop_tokens=[a,b], got 'abc'"
+    ),
+    "loss.empty_units=dorp": (
+        "loss.empty_units must be one of its choices, got 'dorp'; did you mean 'drop'? "
+        "(valid: count, drop)"
+    ),
+    "command=check": "command must be one of its choices, got 'check' (valid: train)",
+    # ranges, and sizes that do not fit together
+    "seed=-1": "seed must be in [0, 4294967295], got -1",
+    "iterations=0": "iterations must be at least 1, got 0",
+    "max_bad_steps=0": "max_bad_steps must be at least 1, got 0",
+    "rollout.prompts_per_iteration=0": "rollout.prompts_per_iteration must be at least 1, got 0",
+    "rollout.max_response_tokens=-3": "rollout.max_response_tokens must be at least 1, got -3",
+    "rollout.temperature=0": "rollout.temperature must be a finite number > 0, got 0.0",
+    "rollout.top_p=1.5": "rollout.top_p must be in (0, 1], got 1.5",
+    "loss.clip_low=1": "loss.clip_low must be in (0, 1), got 1.0",
+    "loss/kl=k3 loss.kl.coefficient=-1": (
+        "loss.kl.coefficient must be a finite number >= 0, got -1.0"
+    ),
+    "optimizer.beta1=1": "optimizer.beta1 must be in [0, 1), got 1.0",
+    "parallel.data=0": "parallel.data must be at least 1, got 0",
+    "cluster.rendezvous_port=70000": "cluster.rendezvous_port must be in [0, 65535], got 70000",
+    "cluster.address=here": "cluster.address must be auto, host:port or null, got 'here'",
+    "model=tiny model.hidden_size=100": "model.hidden_size must be a multiple of 8, got 100",
+    "task.template=hello": "task.template must contain {question}",
+    "reward=function reward.function=foo": (
+        "reward.function must be package.module:name, got 'foo'"
+    ),
+    "steps_per_iteration=3": (
+        "rollout.prompts_per_iteration=16 is not divisible by steps_per_iteration=3: a step takes "
+        "whole prompts"
+    ),
+    "parallel.max_tokens_per_microbatch=100": (
+        "parallel.max_tokens_per_microbatch=100 is less than one sample can have: "
+        "rollout.max_prompt_tokens + rollout.max_response_tokens = 264"
+    ),
+    "rollout.samples_per_prompt=1": (
+        "rollout.samples_per_prompt must be at least 2, got 1: an advantage compares a rollout "
+        "with the others of its group, and in a group of one it is always 0"
+    ),
+    "optimizer.warmup_steps=20": (
+        "optimizer.warmup_steps=20 leaves no step at optimizer.learning_rate: "
+        "iterations x steps_per_iteration = 20"
+    ),
+    "rollout/engine=replay rollout.engine.path=a rollout.save=b": (
+        "rollout.save has nothing to save under rollout/engine=replay: drop one of them"
+    ),
+    # several values without -m, and flags
+    "seed=0,1": "'seed=0,1' names several values: add -m to run them all, or write seed=[0,1]",
+    "'seed=range(0,3)'": "'seed=range(0,3)' names several values: add -m to run them all",
+    "hydra.mode=MULTIRUN": "'hydra.mode=MULTIRUN': write -m for a sweep, nothing for a run",
+    "--multi": (
+        "unknown flag '--multi'; did you mean '--multirun'? (a setting is key=value; --help lists "
+        "what there is)"
+    ),
+    "--seed=3": "unknown flag '--seed=3'; a setting has no dashes: seed=3",
+    "--config-dir x": "unknown flag '--config-dir' (a setting is key=value; --help lists what there is)",
+    "--package loss": "--package goes with --cfg job",
+    "--cfg job -m": "--cfg prints one config: drop --multirun",
+    "--cfg job --package los": "--package los: no such node; try --cfg job alone",
+    # Hydra's own node
+    "hydra.run.dri=x": "unknown key 'hydra.run.dri'; did you mean 'dir'? (valid: dir)",
+    "hydra/launcher=nope": "unknown hydra/launcher 'nope' (valid: basic)",
+    "hydra.run.dir=/dev/null/runs": (
+        "cannot write to /dev/null/runs (not a directory): pass hydra.run.dir=<a folder you may "
+        "write to>"
+    ),
+    "hydra.run.dir=/dev/null": (
+        "cannot write to /dev/null (file exists): pass hydra.run.dir=<a folder you may write to>"
+    ),
+    # what small files say
+    "model=path model.path=/no/where": "model.path: /no/where is not a folder",
+    "task=jsonl task.path=/no/where": "task.path: /no/where does not exist",
+}
+
+SEVERAL_LINES = {
+    "foo=1 +bar=2 iterations=0 loss/aggregation=constant model=tinny seed=true loss.clip_low=": [
+        f"unknown model 'tinny'; did you mean 'tiny'? {MODELS}",
+        f"unknown key 'foo' {TOP}",
+        f"unknown key 'bar' {TOP}",
+        "seed must be a whole number, got true",
+        "loss.clip_low must be a number, got ''",
+        NO_DIVISOR,
+        "iterations must be at least 1, got 0",
+    ],
+    "loss={clip_low:0.1,foo:2,kl:{coefficient:3}} steps_per_iteration=0": [
+        f"unknown key 'loss.foo' {LOSS}",
+        "'loss.kl.coefficient' is not used by loss/kl=none; it belongs to k1|k2|k3",
+        "steps_per_iteration must be at least 1, got 0",
+    ],
+    "task=jsonl task.path= task.evaluation_path= model=path model.path=": [
+        "model.path must not be empty",
+        "task.path must not be empty",
+        "task.evaluation_path must not be empty",
+    ],
+    "recipe=grpo/v1 loss/kl=none foo=1 seed=": [
+        "'loss.kl.coefficient' is not used by loss/kl=none; it belongs to k1|k2|k3 "
+        "(set in recipe/grpo/v1)",
+    ],
+}
+
+
+@pytest.mark.parametrize("line", ONE_LINE)
+def test_a_mistake_gets_one_line_and_exit_code_2_and_writes_nothing(line, command, tmp_path):
+    ended = command(*shlex.split(line))
+    assert ended.messages == [ONE_LINE[line]]
+    assert (ended.exit_code, ended.out, ended.trained) == (2, "", [])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("line", SEVERAL_LINES)
+def test_every_mistake_is_told_at_once(line, command, tmp_path):
+    ended = command(*shlex.split(line))
+    assert ended.messages == SEVERAL_LINES[line]
+    assert ended.exit_code == 2
+    assert not list(tmp_path.iterdir())

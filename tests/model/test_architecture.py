@@ -1,0 +1,137 @@
+import json
+from dataclasses import asdict
+
+import pytest
+from tiny_models import write_tiny_model
+
+from slime.config.schema import ConfigError
+from slime.model.architecture import Architecture, read_architecture
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+    "vocab_size": 100,
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 5000.0,
+    "hidden_act": "silu",
+}
+QWEN2 = LLAMA | {"architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2"}
+QWEN3 = LLAMA | {"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "head_dim": 32}
+
+
+def read(folder, values):
+    (folder / "config.json").write_text(json.dumps(values))
+    return read_architecture(folder)
+
+
+def test_every_value_is_read(tmp_path):
+    assert read(tmp_path, LLAMA | {"tie_word_embeddings": True}) == Architecture(
+        family="llama",
+        layers=3,
+        hidden_size=64,
+        attention_heads=4,
+        key_value_heads=2,
+        head_size=16,
+        feed_forward_size=96,
+        vocabulary_size=100,
+        max_positions=128,
+        rope_theta=5000.0,
+        norm_epsilon=1e-5,
+        tied_embeddings=True,
+        qkv_bias=False,
+        qk_norm=False,
+    )
+
+
+def test_the_families_differ_in_bias_and_norm(tmp_path):
+    qwen2, qwen3 = read(tmp_path, QWEN2), read(tmp_path, QWEN3)
+    assert (qwen2.qkv_bias, qwen2.qk_norm, qwen2.head_size) == (True, False, 16)
+    assert (qwen3.qkv_bias, qwen3.qk_norm, qwen3.head_size) == (False, True, 32)
+
+
+def test_rope_theta_is_read_where_transformers_5_writes_it(tmp_path):
+    values = LLAMA | {"rope_parameters": {"rope_type": "default", "rope_theta": 7.0}}
+    del values["rope_theta"]
+    assert read(tmp_path, values).rope_theta == 7.0
+
+
+def test_what_older_llama_files_leave_out_has_the_value_transformers_gives_it(tmp_path):
+    values = {k: v for k, v in LLAMA.items() if k not in ("num_key_value_heads", "rope_theta")}
+    architecture = read(tmp_path, values)
+    assert (architecture.key_value_heads, architecture.rope_theta) == (4, 10000.0)
+    assert not architecture.tied_embeddings
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_transformers_reads_the_same_values(tmp_path, family):
+    from transformers import AutoConfig
+
+    folder = write_tiny_model(tmp_path / family, family)
+    AutoConfig.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    architecture = read_architecture(folder)
+    assert asdict(read_architecture(tmp_path / "again")) == asdict(architecture)
+    config = AutoConfig.from_pretrained(folder)
+    assert config.rope_parameters["rope_theta"] == architecture.rope_theta
+    assert config.num_key_value_heads == architecture.key_value_heads
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"model_type": "mistral"}, "model_type is 'mistral'.*llama, qwen2, qwen3"),
+        ({"model_type": None}, "model_type is None"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_type is 'llama3'"),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type is 'linear'"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
+        ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
+        ({"mlp_bias": True}, "mlp_bias"),
+        ({"attention_bias": True}, "attention_bias"),
+        ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config"),
+        ({"num_hidden_layers": None}, "num_hidden_layers is missing"),
+        ({"rms_norm_eps": None}, "rms_norm_eps is missing"),
+        ({"hidden_size": 0}, "hidden_size must be an integer >= 1"),
+        ({"vocab_size": "many"}, "vocab_size must be an integer"),
+        ({"rope_theta": -1}, "rope_theta must be a finite number > 0"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads=3"),
+        ({"tie_word_embeddings": "yes"}, "tie_word_embeddings must be true or false"),
+    ],
+)
+def test_what_the_trainer_cannot_do_is_refused_by_name(tmp_path, values, said):
+    with pytest.raises(ConfigError, match=said) as error:
+        read(tmp_path, LLAMA | values)
+    assert str(tmp_path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_sliding_window_counts_only_when_it_is_in_use(tmp_path):
+    read(tmp_path, QWEN2 | {"sliding_window": 4096, "use_sliding_window": False})
+    for values in ({"use_sliding_window": True}, {"layer_types": ["sliding_attention"]}):
+        with pytest.raises(ConfigError, match="sliding-window"):
+            read(tmp_path, QWEN2 | values)
+
+
+def test_qwen3_must_say_its_head_size(tmp_path):
+    with pytest.raises(ConfigError, match="head_dim is missing"):
+        read(tmp_path, {k: v for k, v in QWEN3.items() if k != "head_dim"})
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '"llama"', ""])
+def test_a_config_that_is_no_json_object_is_refused(tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        read_architecture(tmp_path)
+
+
+def test_a_missing_folder_and_a_missing_config_are_told_apart(tmp_path):
+    with pytest.raises(ConfigError, match="is not a folder"):
+        read_architecture(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        read_architecture(tmp_path)
