@@ -47,7 +47,7 @@ def train(config: Config, run_directory: Path) -> int:
                     write_model_folder(model_folder, run_directory / "model", shards)
             finally:
                 picture = run_directory / "reward.png"
-                if draw_reward(run_directory / "metrics.jsonl", picture, title=str(run_directory)):
+                if draw_reward(run_directory / "metrics.jsonl", picture, title=run_directory.name):
                     log.note(f"this run is in {run_directory}")
     return outcome
 

@@ -11,6 +11,9 @@ import psutil
 
 LAUNCH = Path(__file__).parents[1] / "launch.py"
 
+# Inherited by every process of a launch, so that those left behind can be told from others.
+MARK = "SLIME_TEST_LAUNCHED_IN"
+
 # Small enough for seconds, big enough that groups have some variance in their rewards.
 TINY = ["model=tiny", "rollout.prompts_per_iteration=4", "rollout.samples_per_prompt=4"]
 
@@ -46,7 +49,7 @@ def start(cwd: Path, *arguments: str, **environment: str) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, str(LAUNCH), *arguments],
         cwd=cwd,
-        env=os.environ | environment,
+        env=os.environ | environment | {MARK: str(cwd)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -63,14 +66,13 @@ def launch(cwd: Path, *arguments: str, **environment: str) -> Launched:
     return finish(start(cwd, *arguments, **environment), cwd)
 
 
-def ray_processes() -> set[psutil.Process]:
-    """Every Ray process on this machine, whoever started it."""
-    found = set()
+def left_behind(cwd: Path) -> list[psutil.Process]:
+    """Processes that the launches in `cwd` started, directly or not, and that are still there."""
+    found = []
     for process in psutil.process_iter():
         try:
-            words = " ".join(process.cmdline()) + process.name()
+            if process.environ().get(MARK) == str(cwd) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-        if "raylet" in words or "gcs_server" in words or "ray::" in words:
-            found.add(process)
     return found

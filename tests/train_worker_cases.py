@@ -14,7 +14,6 @@ import torch
 from processes import free_port
 from torch import Tensor, distributed
 from train_samples import (
-
     POLICY_ONLY,
     SMOOTH_ADAM,
     TEMPERATURE,
@@ -184,9 +183,15 @@ def divided(
         return two_steps(worker, divide(samples, sizes))
 
 
+BAD_FACTORS = (float("nan"), float("inf"), 1e30)
+
+
 @dataclass(frozen=True)
 class Skipped:
-    """A good step, one with a nan, one with an inf, two good ones; and the good ones alone."""
+    """A good step, three bad ones, two good ones; and the good ones alone.
+
+    The bad ones: a nan, an inf, and a finite loss whose gradient overflows.
+    """
 
     metrics: list[StepMetrics]
     weights_kept: bool
@@ -208,7 +213,7 @@ def skipped(folder: Path, samples: Sequence[TrainSample]) -> Skipped:
     with running(worker_spec(folder)) as worker:
         worker.train(good)
         weights, state = weights_of(worker), optimizer_state(worker)
-        metrics = [worker.train([spoiled(value)]) for value in (float("nan"), float("inf"))]
+        metrics = [worker.train([spoiled(value)]) for value in BAD_FACTORS]
         gradient = gradient_of(worker)
         return Skipped(
             metrics,
@@ -366,5 +371,3 @@ def tensor_parallel_model(rank: int, port: int, folder: Path) -> tuple[Weights, 
     dissolve_groups()
     part()
     return exported, log_probs
-
-

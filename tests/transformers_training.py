@@ -39,7 +39,9 @@ def train(
     loss: SampleMeanLoss, adam: AdamConfig,
 ) -> list[list[Step]]:  # fmt: skip
     """Per job (a model and the samples of each of its steps) its steps."""
-    return [_train(_model(folder), steps, samples, temperature, loss, adam) for folder, samples in jobs]
+    return [
+        _train(_model(folder), steps, samples, temperature, loss, adam) for folder, samples in jobs
+    ]
 
 
 def _train(

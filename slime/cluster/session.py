@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,10 +27,13 @@ def ray_session(config: ClusterConfig, actors: int) -> Iterator[None]:
     Raises ConfigError when the cluster at config.address cannot be reached.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    terminate = signal.getsignal(signal.SIGTERM)
     if config.address is None:
         _start_private_ray(actors)
     else:
         _join(config.address)
+    # Ray has put a handler of its own there, which exits at once; ours lets a run end well.
+    signal.signal(signal.SIGTERM, terminate)
     try:
         yield
     finally:

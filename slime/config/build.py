@@ -25,24 +25,24 @@ def build(cfg: DictConfig) -> Config:
     return config
 
 
-def read(cfg: DictConfig, given: Collection[str] = ()) -> tuple[Config, list[str]]:
+def read(cfg: DictConfig, told: Collection[str] = ()) -> tuple[Config, list[str]]:
     """(the config as far as it can be read, every problem).
 
     Where a value cannot be read its default stands in, so that the other problems still show.
-    given: keys whose wrong values have been told already; they do not count as missing.
+    told: keys about which something has been said already; they are not called missing or unknown.
     """
-    reader = _Reader(node_classes(cfg), given)
+    reader = _Reader(node_classes(cfg), told)
     config = reader.node(cfg, "")
     assert isinstance(config, Config)
-    told = {is_required(path) for path in reader.missing}
-    return config, [*reader.found, *(line for line in all_problems(config) if line not in told)]
+    known = {is_required(path) for path in reader.missing}
+    return config, [*reader.found, *(line for line in all_problems(config) if line not in known)]
 
 
 def node_classes(cfg: DictConfig, path: str = "") -> dict[str, type[Node]]:
     """The class of every node of a composition, by its dotted path; the root is ""."""
     classes = {path: _class_of(cfg)}
     for field in dataclasses.fields(classes[path]):  # type: ignore[arg-type]
-        child = cfg._get_node(field.name)
+        child = cfg._get_node(field.name, validate_access=False)
         if isinstance(child, DictConfig) and _is_typed(child):
             classes |= node_classes(child, join(path, field.name))
     return classes
@@ -51,32 +51,28 @@ def node_classes(cfg: DictConfig, path: str = "") -> dict[str, type[Node]]:
 class _Reader:
     """Collects problems while it turns nodes into dataclasses."""
 
-    def __init__(self, tree: dict[str, type[Node]], given: Collection[str]) -> None:
+    def __init__(self, tree: dict[str, type[Node]], told: Collection[str]) -> None:
         self._tree = tree
-        self._given = given
+        self._told = told
         self.found: list[str] = []
         self.missing: list[str] = []
 
     def node(self, cfg: DictConfig, path: str) -> Node:
         schema = self._tree[path]
         known = field_names(schema)
-        self.found += [
-            unknown_key(join(path, str(key)), self._tree) for key in cfg if key not in known
-        ]
+        unknown = [join(path, str(key)) for key in cfg if key not in known]
+        self.found += [unknown_key(p, self._tree) for p in unknown if not self._was_told(p)]
         fields = dataclasses.fields(schema)  # type: ignore[arg-type]
         return schema(**{f.name: self._value(cfg, f, join(path, f.name)) for f in fields})
 
     def _value(self, cfg: DictConfig, field: dataclasses.Field[Any], path: str) -> Any:
         if path in self._tree:
             return self.node(cfg[field.name], path)
-        if field.name not in cfg._content:  # type: ignore[operator]
-            self.found.append(f"{path} was removed (~): leave it out to have its default")
-            return _default(field)
-        if OmegaConf.is_missing(cfg, field.name):
+        if field.name not in cfg.keys() or OmegaConf.is_missing(cfg, field.name):  # noqa: SIM118
             self.missing.append(path)
-            if path not in self._given:
+            if not self._was_told(path):
                 self.found.append(required(path, field))
-            return MISSING
+            return _default(field)
         try:
             value = cfg[field.name]
         except OmegaConfBaseException as error:
@@ -88,13 +84,17 @@ class _Reader:
             self.found.append(relabelled(path, value))
         return list(value) if isinstance(value, ListConfig) else value
 
+    def _was_told(self, path: str) -> bool:
+        return any(given == path or given.startswith(f"{path}.") for given in self._told)
+
 
 def required(path: str, field: dataclasses.Field[Any]) -> str:
     """The sentence for a value that has no default and was not given."""
     if path in BY_NODE:
         group = BY_NODE[path]
         return f"{is_required(path)}: pass {group.name}={'|'.join(group.options)}"
-    return f"{is_required(path)} ({field.metadata['meaning']}): pass {path}=<value>"
+    meaning = field.metadata.get("meaning", "it has keys of its own")
+    return f"{is_required(path)} ({meaning}): pass {path}=<value>"
 
 
 def relabelled(path: str, value: object) -> str:

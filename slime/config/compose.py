@@ -1,5 +1,6 @@
 """Command lines -> compositions, by Hydra's own loader."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,12 @@ def search_path(conf: Path) -> ConfigSearchPath:
 def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:
     """One job's composition, without Hydra's own node."""
     cfg = loader.load_configuration(ROOT_CONFIG, list(overrides), run_mode=RunMode.RUN)
-    with open_dict(cfg):
-        del cfg["hydra"]
-    return cfg
+    return without_hydra(cfg)
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """A copy that holds only what the schema describes."""
+    job = copy.deepcopy(cfg)
+    with open_dict(job):
+        del job["hydra"]
+    return job

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from slime.config.compose import ROOT_CONFIG
 from slime.config.flags import flag_parser
-from slime.config.groups import GROUPS, RECIPE, Group
+from slime.config.groups import BY_NAME, GROUPS, RECIPE, Group
 
 WIDTH = 100
 COLUMN = 16
@@ -60,7 +60,8 @@ def default_choices(conf: Path) -> Mapping[str, str | None]:
     """The choice that conf/config.yaml makes for each group."""
     root = OmegaConf.load(conf / f"{ROOT_CONFIG}.yaml")
     entries = [entry for entry in root.defaults if isinstance(entry, DictConfig)]
-    return {str(group): choice for entry in entries for group, choice in entry.items()}
+    choices = {str(group): choice for entry in entries for group, choice in entry.items()}
+    return {group: choices[group] for group in (*BY_NAME, RECIPE)}
 
 
 def _group_lines(group: Group, default: str | None) -> Iterator[str]:

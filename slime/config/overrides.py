@@ -33,10 +33,23 @@ def read_command_line(loader: ConfigLoader, overrides: Sequence[str]) -> Config:
         cfg = compose(loader, reader.choices)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError("\n".join([*reader.found, *explain(error)])) from error
-    reader.set_values(cfg)
-    config, found = read(cfg, given=reader.refused)
-    if reader.found or found:
-        raise ConfigError("\n".join([*reader.found, *found]))
+    for override in reader.fitting(node_classes(cfg)):
+        OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
+    return _finish(cfg, reader)
+
+
+def read_composed(cfg: DictConfig, overrides: Sequence[str]) -> Config:
+    """The same for what Hydra has made of the overrides, without Hydra's own node."""
+    reader = _Reader(overrides)
+    reader.fitting(node_classes(cfg))
+    return _finish(cfg, reader)
+
+
+def _finish(cfg: DictConfig, reader: "_Reader") -> Config:
+    config, found = read(cfg, told=reader.refused)
+    lines = dict.fromkeys([*reader.found, *found])
+    if lines:
+        raise ConfigError("\n".join(lines))
     return config
 
 
@@ -69,19 +82,22 @@ class _Reader:
             self.found += problems
             if not problems:
                 self.choices.append(text)
+            elif override.key_or_group in BY_NAME:
+                self.refused.add(BY_NAME[override.key_or_group].node)
         else:
             self._values.append(override)
 
-    def set_values(self, cfg: DictConfig) -> None:
-        """Put every value that fits into `cfg`."""
-        tree = node_classes(cfg)
+    def fitting(self, tree: dict[str, type[Node]]) -> list[Override]:
+        """The values that fit their keys in a composition of these classes."""
+        fit: list[Override] = []
         for override in self._values:
             problems = list(_value_problems(override, tree))
             self.found += problems
             if problems:
                 self.refused.add(override.key_or_group)
             else:
-                OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
+                fit.append(override)
+        return fit
 
 
 def _sweep_without_flag(override: Override) -> str:

@@ -13,8 +13,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from slime.config.compose import without_hydra
 from slime.config.errors import CONFIG_ERROR, report
-from slime.config.overrides import read_command_line
+from slime.config.overrides import read_command_line, read_composed
 from slime.config.schema import Config, ConfigError
 from slime.config.sweep import read_sweep, sweep_problems, sweep_table
 
@@ -37,31 +38,29 @@ class Preflight(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with _leave_on_error():
-            validate(GlobalHydra.instance().config_loader(), _as_written(config))
+            _check(read_composed(without_hydra(config), _as_written(config)))
             _make_folder("hydra.run.dir", config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with _leave_on_error():
             if config.hydra.sweeper._target_.endswith(".BasicSweeper"):  # others have no job list
                 swept = [f"{k}={v}" for k, v in (config.hydra.sweeper.params or {}).items()]
-                validate_sweep(
-                    GlobalHydra.instance().config_loader(), [*swept, *_as_written(config)]
-                )
+                loader = GlobalHydra.instance().config_loader()
+                _check_sweep(loader, [*swept, *_as_written(config)])
             _make_folder("hydra.sweep.dir", config.hydra.sweep.dir)
 
 
-def validate(loader: ConfigLoader, overrides: Sequence[str]) -> Config:
-    """The config of one job.  Raises ConfigError with a line for each problem."""
-    config = read_command_line(loader, overrides)
+def _check(config: Config) -> Config:
+    """The config itself.  Raises ConfigError with a line for each problem a check finds."""
     found = [line for check in _checks for line in check(config)]
     if found:
         raise ConfigError("\n".join(found))
     return config
 
 
-def validate_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> None:
+def _check_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> None:
     """Print every job with its fingerprint.  Raises ConfigError with a line for each problem."""
-    jobs = read_sweep(loader, overrides, validate)
+    jobs = read_sweep(loader, overrides, lambda *job: _check(read_command_line(*job)))
     print(sweep_table(jobs), flush=True)
     found = sweep_problems(jobs)
     if found:

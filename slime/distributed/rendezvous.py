@@ -1,6 +1,7 @@
 """Where the train workers of a run meet."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import distributed
@@ -16,6 +17,10 @@ class Rendezvous:
     world_size: int
     address: str
     port: int
+
+
+# For the others to arrive.  Collectives have torch's own, longer timeout.
+_PATIENCE = timedelta(minutes=5)
 
 
 class RendezvousError(RuntimeError):
@@ -39,9 +44,16 @@ def meet(rendezvous: Rendezvous) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
+        store = distributed.TCPStore(
+            rendezvous.address,
+            rendezvous.port,
+            rendezvous.world_size,
+            is_master=rendezvous.rank == 0,
+            timeout=_PATIENCE,
+        )
         distributed.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
-            init_method=f"tcp://{rendezvous.address}:{rendezvous.port}",
+            store=store,
             rank=rendezvous.rank,
             world_size=rendezvous.world_size,
         )

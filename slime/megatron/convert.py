@@ -89,7 +89,7 @@ class GroupedHeads:
     def join(self, shards: Sequence[Tensor]) -> list[Tensor]:
         whole = torch.cat(list(shards))
         grouped = whole.view(-1, sum(self._rows()), *whole.shape[1:])
-        return [tensor.flatten(0, 1) for tensor in grouped.split(self._rows(), dim=1)]
+        return [tensor.flatten(0, 1) for tensor in torch.split(grouped, self._rows(), dim=1)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,10 +175,16 @@ def _check(entries: Sequence[_Entry], weights: WeightsFolder, group: TensorParal
     }
     found = weights.names()
     problems = [
-        _problem("lacks", [name for name in expected if name not in found]),
-        _problem("has unexpected", [name for name in found if not _known(name, expected)]),
         _problem(
-            "has mis-shaped",
+            "lacks tensors that its config.json asks for",
+            [name for name in expected if name not in found],
+        ),
+        _problem(
+            "has tensors that its config.json does not ask for",
+            [name for name in found if not _known(name, expected)],
+        ),
+        _problem(
+            "has tensors of another shape than its config.json says",
             [
                 f"{name} {list(weights.shape(name))} instead of {list(shape)}"
                 for name, shape in expected.items()
@@ -206,4 +212,4 @@ def _problem(what: str, tensors: Sequence[str]) -> str | None:
         return None
     shown = ", ".join(sorted(tensors)[:3])
     more = f" and {len(tensors) - 3} more" if len(tensors) > 3 else ""
-    return f"{what} tensors for its config.json: {shown}{more}"
+    return f"{what}: {shown}{more}"

@@ -95,6 +95,7 @@ def _transformer_config(architecture: Architecture, dtype: torch.dtype) -> Trans
         masked_softmax_fusion=False,
         gradient_accumulation_fusion=False,
         persist_layer_norm=False,
+        cuda_graph_scope=[],  # the default is a word that megatron warns about
     )
 
 

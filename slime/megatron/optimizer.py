@@ -86,9 +86,7 @@ def _megatron_config(config: AdamConfig, dtype: torch.dtype) -> MegatronOptimize
     )
 
 
-def _schedule(
-    config: AdamConfig, optimizer: object, total_steps: int
-) -> OptimizerParamScheduler:
+def _schedule(config: AdamConfig, optimizer: object, total_steps: int) -> OptimizerParamScheduler:
     """Warm-up step k of W has (k + 1) / (W + 1) of the peak: the first step is never a no-op."""
     return OptimizerParamScheduler(
         optimizer,

@@ -63,6 +63,6 @@ def _files(path: Path) -> list[Path]:
         return [path / _SINGLE]
     try:
         names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError):
+        return [path / name for name in sorted(names)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(f"model.path: {index} is not an index with a weight_map") from None
-    return [path / name for name in sorted(names)]

@@ -13,7 +13,6 @@ from megatron.core.distributed import (
 )
 from torch import Tensor
 
-from slime.config.schema import ConfigError
 from slime.data import TrainSample
 from slime.data.metrics import StepMetrics
 from slime.data.packing import PackedBatch, pack
@@ -34,7 +33,7 @@ from slime.megatron.model import LanguageModel, build_model, parameter_dtype
 from slime.megatron.optimizer import build_optimizer
 from slime.megatron.passes import accumulate_gradients, read_hidden_states
 from slime.megatron.spec import TrainWorkerSpec
-from slime.model.architecture import read_architecture
+from slime.model.architecture import Architecture, read_architecture
 
 __all__ = ["Rendezvous", "TrainWorker", "TrainWorkerSpec"]
 
@@ -48,9 +47,8 @@ class TrainWorker:
 
     def __init__(self, spec: TrainWorkerSpec, rendezvous: Rendezvous) -> None:
         if spec.parallel.data != rendezvous.world_size:
-            raise ConfigError(
-                f"parallel.data={spec.parallel.data} needs as many train workers, "
-                f"got {rendezvous.world_size}"
+            raise ValueError(
+                f"parallel.data={spec.parallel.data}, but {rendezvous.world_size} workers meet"
             )
         folder = Path(spec.model_folder)
         architecture = read_architecture(folder)
@@ -63,18 +61,18 @@ class TrainWorker:
         self._device = meet(rendezvous)
         try:
             form_groups()
-            self._model = build_model(architecture, dtype)
-            load_folder(self._model, folder)
+            self._model = _loaded(architecture, dtype, folder)
             self._reference = None
             if self._loss.needs_reference:
-                self._reference = build_model(architecture, dtype).requires_grad_(False)
-                load_folder(self._reference, folder)
+                self._reference = _loaded(architecture, dtype, folder).requires_grad_(False)
+            self._data_parallel, self._tensor_parallel = data_parallel(), tensor_parallel()
+            self._trained = _data_parallel_model(self._model)
+            self._optimizer = build_optimizer(
+                spec.optimizer, self._trained, dtype, spec.total_steps
+            )
         except BaseException:
             self.close()
             raise
-        self._data_parallel, self._tensor_parallel = data_parallel(), tensor_parallel()
-        self._trained = _data_parallel_model(self._model)
-        self._optimizer = build_optimizer(spec.optimizer, self._trained, dtype, spec.total_steps)
 
     def train(self, micro_batches: Sequence[Sequence[TrainSample]]) -> StepMetrics:
         """One optimizer step on this rank's share, at least one micro-batch, of the step.
@@ -160,7 +158,7 @@ class TrainWorker:
             log_probs_R, _ = self._log_probs_and_entropy(
                 model, hidden_TH, batch, entropy_gradient=False
             )
-            return list(log_probs_R.float().cpu().split(list(batch.response_lengths)))
+            return list(torch.split(log_probs_R.float().cpu(), list(batch.response_lengths)))
 
         read_batches = read_hidden_states(model, self._packed(micro_batches), read)
         return [log_probs_R for samples in read_batches for log_probs_R in samples]
@@ -178,6 +176,12 @@ class TrainWorker:
             shard=VocabularyShard(group.rank * len(weight), group.sum_, group.max_),
             entropy_gradient=entropy_gradient,
         )
+
+
+def _loaded(architecture: Architecture, dtype: torch.dtype, folder: Path) -> LanguageModel:
+    model = build_model(architecture, dtype)
+    load_folder(model, folder)
+    return model
 
 
 def _data_parallel_model(model: LanguageModel) -> DistributedDataParallel:

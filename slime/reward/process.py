@@ -11,6 +11,7 @@ import signal
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from numbers import Real
 
@@ -45,6 +46,8 @@ class ScoringProcess:
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, path), daemon=True)
         # A signal mask is inherited: Ctrl-C goes to the parent alone, which then ends the child.
+        # The tracker, which multiprocessing starts with the first child, would lift the mask.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             self._process.start()
@@ -90,7 +93,6 @@ class ScoringProcess:
         """End the child, whatever it is doing."""
         self._process.kill()
         self._process.join()
-        self._process.close()
         self._pipe.close()
 
 

@@ -83,12 +83,14 @@ class Scorer:
         results: list[Score | Failure] = []
         while len(results) < len(pairs):
             process = self._living_process()
-            process.send(pairs[len(results) :])
             try:
+                process.send(pairs[len(results) :])
                 while len(results) < len(pairs):
                     results.append(process.result(self._config.timeout_seconds))
             except ScoringLostError as lost:  # the others are asked for again, of a new process
                 results.append(Failure(str(lost)))
+                self._kill()
+            except BrokenPipeError:  # it had died before it was asked: nobody's fault
                 self._kill()
         return results
 

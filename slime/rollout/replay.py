@@ -54,18 +54,19 @@ def save_iteration(folder: Path, iteration: int, groups: Sequence[Group]) -> Non
     target = _folder_of(folder, iteration)
     if target.exists():
         raise ConfigError(f"rollout.save: {target} exists already; name another folder")
-    aside = folder / f".{target.name}.{os.getpid()}"
-    samples = [s for group in groups for rollout in group.rollouts for s in rollout.samples]
     index = {
         "format": FORMAT,
         "version": VERSION,
         "iteration": iteration,
         "groups": [_group_to_json(group) for group in groups],
     }
+    text = json.dumps(index, indent=1, allow_nan=False)
+    tensors = _tensors([s for g in groups for rollout in g.rollouts for s in rollout.samples])
+    aside = folder / f".{target.name}.{os.getpid()}"
     try:
         aside.mkdir(parents=True)
-        save_file(_tensors(samples), aside / TENSORS)
-        (aside / INDEX).write_text(json.dumps(index, indent=1, allow_nan=False), encoding="utf-8")
+        save_file(tensors, aside / TENSORS)
+        (aside / INDEX).write_text(text, encoding="utf-8")
         aside.rename(target)
     except (OSError, SafetensorError) as failed:
         shutil.rmtree(aside, ignore_errors=True)

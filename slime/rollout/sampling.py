@@ -104,7 +104,8 @@ def _invert(probs_BV: Tensor, numbers_B: Tensor) -> Tensor:
     rest_B = (targets_B - (_at(cumulative_BN, block_B) - mass_B)) / mass_B
     rows_B = torch.arange(len(probs_BV), device=probs_BV.device)
     within_BK = blocks_BNK[rows_B, block_B].double().cumsum(-1)
-    return block_B * _BLOCK + _search(within_BK, rest_B * within_BK[:, -1])
+    tokens_B = block_B * _BLOCK + _search(within_BK, rest_B * within_BK[:, -1])
+    return tokens_B.clamp(max=probs_BV.shape[-1] - 1)  # NaN would end up in the padding
 
 
 def _search(cumulative_BK: Tensor, targets_B: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def command(launch, monkeypatch, capsys, tmp_path):
     """
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments, train=lambda config, directory: 0):
+    def run(*arguments, train=lambda *_: 0):
         trained = []
 
         def noted(config, directory):

@@ -57,6 +57,11 @@ def test_ranks_differ_by_at_most_the_longest_sample(lengths_of_samples, ranks):
     assert max(loads) - min(loads) <= max(s.sample.tokens for s in samples)
 
 
+def test_short_samples_fill_up_what_the_long_ones_left_uneven():
+    laid_out = share(samples_of([(1, 2), (2, 1), (4, 2)]), 2, 60)
+    assert [tokens(rank[0]) for rank in laid_out] == [6, 6]
+
+
 @given(sizes, st.integers(21, 60))
 def test_no_two_micro_batches_of_a_rank_would_fit_into_one(lengths_of_samples, bound):
     [rank] = share(samples_of(lengths_of_samples), 1, bound)
@@ -67,6 +72,11 @@ def test_no_two_micro_batches_of_a_rank_would_fit_into_one(lengths_of_samples, b
 def test_micro_batches_are_filled_evenly_where_the_bound_allows():
     [rank] = share(samples_of([(4, 6)] * 6), 1, 40)  # full ones would be 40 and 20
     assert [tokens(batch) for batch in rank] == [30, 30]
+
+
+def test_micro_batches_are_not_evened_out_beyond_the_bound():
+    [rank] = share(samples_of([(3, 3)] * 2 + [(2, 2)] * 3), 1, 12)  # evenly: 6 + 4 + 4 and 6 + 4
+    assert [tokens(batch) for batch in rank] == [12, 12]
 
 
 def test_the_layout_is_the_same_every_time():

@@ -154,6 +154,38 @@ def test_a_frozen_input_gets_no_gradient_and_the_other_one_still_does(frozen):
     torch.testing.assert_close((own[1 - frozen].grad,), expected)
 
 
+class Matmuls(torch.utils._python_dispatch.TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += "mm" in func.__name__
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("frozen", "expected"), [((), 4), ((0,), 3), ((1,), 3)])
+def test_the_gradient_of_a_frozen_input_is_not_computed(frozen, expected):
+    own = inputs(6, 4, 9)
+    for i in frozen:
+        own[i].requires_grad_(False)
+    with Matmuls() as matmuls:
+        log_probs_and_entropy(*own, temperature=1.0, entropy_gradient=False)[0].sum().backward()
+    assert matmuls.count == expected  # logits, logits again, and a gradient each
+
+
+def test_a_bfloat16_weight_gradient_adds_up_over_any_number_of_chunks():
+    """A bfloat16 sum of ones stops growing at 256."""
+    hidden_TH = torch.ones(600, 1, dtype=torch.bfloat16)
+    weight_VH = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
+    targets_T = torch.zeros(600, dtype=torch.int64)
+    log_probs_T, _ = log_probs_and_entropy(
+        hidden_TH, weight_VH, targets_T, temperature=1.0, chunk_rows=1, entropy_gradient=False
+    )
+    log_probs_T.sum().mul(2).backward()
+    assert weight_VH.grad.tolist() == [[600.0], [-600.0]]
+
+
 def test_nothing_is_saved_when_nothing_requires_a_gradient():
     saved = []
     own = inputs(6, 4, 9)

@@ -93,7 +93,7 @@ def test_a_folder_is_visible_only_when_it_is_whole(cache):
     assert (cached_folder("model", build) / "weights").exists()
 
 
-def test_threads_of_one_process_wait_for_each_other(cache):
+def test_threads_of_one_process_wait_for_each_other():
     entered = []
     building, go_on = threading.Event(), threading.Event()
 
@@ -139,9 +139,9 @@ def test_a_cache_that_cannot_be_written_is_one_line_with_a_way_out(tmp_path, mon
     assert "\n" not in str(error.value)
 
 
-def test_a_full_disk_is_one_line_with_a_way_out(cache):
-    def fill(folder: Path) -> None:
+def test_a_full_disk_is_one_line_with_a_way_out():
+    def fill(_: Path) -> None:
         raise OSError(28, os.strerror(28))
 
-    with pytest.raises(ConfigError, match="No space left.*SLIME_CACHE"):
+    with pytest.raises(ConfigError, match=r"No space left.*SLIME_CACHE"):
         cached_folder("model", fill)

@@ -217,7 +217,7 @@ class EvaluationConfig(Node):
 
     prompts: int = key("held-out prompts answered (0: no evaluation)", 96, trains=False)
     interval: int = key(
-        "also evaluate every so many iterations (0: before and after only)", 0, trains=False
+        "also evaluate every so many iterations (0: before and after only)", 5, trains=False
     )
 
     def problems(self) -> Iterator[str]:

@@ -1,0 +1,150 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from slime.config.schema import ConfigError, FirstNumberReward, FunctionReward
+from slime.data import Finish, Group, Prompt, Rollout
+from slime.reward import Scorer
+
+MOODY = "reward.misbehaving:moody"
+
+
+def groups(*responses, answer="14", per_group=2):
+    rollouts = [Rollout(i, i // per_group, (), r, Finish.stop) for i, r in enumerate(responses)]
+    return [
+        Group(Prompt(i, f"prompt {i}", answer), tuple(rollouts[first : first + per_group]))
+        for i, first in enumerate(range(0, len(rollouts), per_group))
+    ]
+
+
+def rewards(scored):
+    return [rollout.reward for group in scored.groups for rollout in group.rollouts]
+
+
+def test_every_rollout_gets_its_reward_and_nothing_else_changes():
+    before = groups("14", "15", "is 14", "")
+    with Scorer(FirstNumberReward()) as scorer:
+        scored = scorer.score(before)
+    assert rewards(scored) == [1.0, 0.0, 1.0, 0.0]
+    assert scored.failures == ()
+    for old, new in zip(before, scored.groups, strict=True):
+        assert new.prompt == old.prompt
+        for rollout, scored_rollout in zip(old.rollouts, new.rollouts, strict=True):
+            assert (scored_rollout.id, scored_rollout.text) == (rollout.id, rollout.text)
+            assert rollout.reward is None
+
+
+def test_each_failure_costs_its_own_rollout_and_is_reported_with_it():
+    config = FunctionReward(function=MOODY, failure_value=-1.0, timeout_seconds=0.5)
+    responses = ["a", "raise", "b", "die", "exit", "ccc", "nan", "hang", "text", "none", "true"]
+    with Scorer(config) as scorer:
+        scored = scorer.score(groups(*responses))
+        again = scorer.score(groups("dd"))
+    assert rewards(scored) == [0.1, -1.0, 0.1, -1.0, -1.0, 0.3, -1.0, -1.0, -1.0, -1.0, 1.0]
+    assert rewards(again) == [0.2]
+    reasons = {failure.response: failure.reason for failure in scored.failures}
+    assert reasons == {
+        "raise": "ValueError: no good",
+        "die": "killed its process (exit code 0)",
+        "exit": "SystemExit: 3",
+        "nan": "returned nan",
+        "hang": "took longer than 0.5 s",
+        "text": "returned '1.0', not a number",
+        "none": "returned None, not a number",
+    }
+    died = next(failure for failure in scored.failures if failure.response == "die")
+    assert (died.rollout_id, died.prompt, died.answer) == (3, "prompt 1", "14")
+
+
+def test_an_answer_the_reward_cannot_read_is_a_failure_not_a_crash():
+    with Scorer(FirstNumberReward(failure_value=0.25)) as scorer:
+        scored = scorer.score(groups("14", answer="Paris"))
+    assert rewards(scored) == [0.25]
+    assert "'Paris' is not a number" in scored.failures[0].reason
+
+
+def test_no_groups_are_scored_to_no_groups():
+    with Scorer(FirstNumberReward()) as scorer:
+        assert scorer.score([]).groups == ()
+
+
+def test_a_process_that_died_between_two_calls_is_replaced():
+    with Scorer(FirstNumberReward()) as scorer:
+        scorer.score(groups("14"))
+        [child] = scoring_processes(os.getpid())
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        scored = scorer.score(groups("14"))
+    assert rewards(scored) == [1.0]
+    assert scored.failures == ()
+
+
+def test_a_function_that_cannot_be_used_is_known_before_anything_starts():
+    with pytest.raises(ConfigError, match="cannot import"):
+        Scorer(FunctionReward(function="reward.nowhere:f"))
+
+
+def test_no_process_is_left_when_the_scorer_is_left():
+    with Scorer(FirstNumberReward()):
+        assert scoring_processes(os.getpid())
+    assert not scoring_processes(os.getpid())
+
+
+def scoring_processes(parent):
+    """The children of `parent` that multiprocessing spawned, its resource tracker aside."""
+    children = psutil.Process(parent).children(recursive=True)
+    return [c for c in children if "spawn_main" in " ".join(c.cmdline())]
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "killed"])
+def test_no_process_is_left_when_a_run_is_ended_while_a_reward_hangs(tmp_path, end):
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    told = tmp_path / "pid"
+    run = subprocess.Popen(
+        [sys.executable, str(script), str(told)],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    child = psutil.Process(int(wait_for_text(told)))
+    if end is signal.SIGINT:
+        os.killpg(run.pid, end)  # what a terminal does: the child gets it too
+    else:
+        run.send_signal(end)
+    assert run.wait(30) != 0
+    child.wait(30)
+    errors = run.stderr.read()
+    assert errors.count("KeyboardInterrupt") == (1 if end is signal.SIGINT else 0)
+
+
+# Stand-ins for a group: the real ones would import torch, twice.
+RUN = """
+import sys
+from types import SimpleNamespace
+from slime.config.schema import FunctionReward
+from slime.reward import Scorer
+
+if __name__ == "__main__":
+    rollout = SimpleNamespace(text=sys.argv[1])
+    group = SimpleNamespace(prompt=SimpleNamespace(answer="14"), rollouts=(rollout,))
+    config = FunctionReward(function="reward.misbehaving:hang_and_tell", timeout_seconds=600.0)
+    with Scorer(config) as scorer:
+        scorer.score([group])
+"""
+
+
+def wait_for_text(path, seconds=60):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if path.exists() and (text := path.read_text()):
+            return text
+        time.sleep(0.02)
+    raise AssertionError(f"{path} was not written")

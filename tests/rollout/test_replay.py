@@ -1,0 +1,239 @@
+import json
+from dataclasses import fields
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+from slime.config.schema import ConfigError
+from slime.data import Finish, Group, Prompt, Rollout, Sample
+from slime.rollout.replay import (
+    check_replay,
+    count_iterations,
+    load_iteration,
+    open_save_folder,
+    save_iteration,
+)
+
+float32 = st.floats(width=32)  # NaN and infinities too
+tokens = st.integers(0, 2**40)
+
+
+@st.composite
+def samples(draw, prompt_id, rollout_id):
+    response = draw(st.lists(st.tuples(tokens, st.booleans(), float32), max_size=5))
+    return Sample(
+        prompt_id=draw(st.sampled_from([prompt_id, None])),
+        rollout_id=rollout_id,
+        prompt_tokens_P=torch.tensor(draw(st.lists(tokens, max_size=5)), dtype=torch.int64),
+        response_tokens_R=torch.tensor([r[0] for r in response], dtype=torch.int64),
+        loss_mask_R=torch.tensor([r[1] for r in response], dtype=torch.bool),
+        rollout_log_probs_R=torch.tensor([r[2] for r in response], dtype=torch.float32),
+    )
+
+
+@st.composite
+def rollouts(draw, prompt_id):
+    rollout_id = draw(tokens)
+    return Rollout(
+        id=rollout_id,
+        prompt_id=prompt_id,
+        samples=tuple(draw(st.lists(samples(prompt_id, rollout_id), max_size=3))),
+        text=draw(st.text()),
+        finish=draw(st.sampled_from(Finish)),
+        reward=draw(st.none() | st.floats(allow_nan=False, allow_infinity=False)),
+    )
+
+
+@st.composite
+def groups(draw):
+    prompt_id = draw(tokens)
+    prompt = Prompt(prompt_id, draw(st.text()), draw(st.text()))
+    return Group(prompt, tuple(draw(st.lists(rollouts(prompt_id), max_size=3))))
+
+
+def identical(one, other):
+    """Deeply equal, tensors in every bit and their dtypes."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == other.dtype and one.numpy().tobytes() == other.numpy().tobytes()
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(identical, one, other))
+    if isinstance(one, Group | Rollout | Sample):
+        return all(identical(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
+    return type(one) is type(other) and one == other
+
+
+@given(st.lists(groups(), max_size=3))
+def test_groups_come_back_bit_for_bit(tmp_path_factory, saved):
+    folder = tmp_path_factory.mktemp("saved")
+    save_iteration(folder, 0, saved)
+    assert identical(load_iteration(folder, 0), saved)
+
+
+def group(reward=1.0):
+    sample = Sample(
+        prompt_id=1,
+        rollout_id=2,
+        prompt_tokens_P=torch.tensor([5, 6]),
+        response_tokens_R=torch.tensor([7, 8, 9]),
+        loss_mask_R=torch.tensor([True, False, True]),
+        rollout_log_probs_R=torch.tensor([-0.5, -1.0, -2.0]),
+    )
+    return Group(Prompt(1, "q", "a"), (Rollout(2, 1, (sample, sample), "t", Finish.stop, reward),))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "saved"
+    open_save_folder(folder)
+    for iteration in range(3):
+        save_iteration(folder, iteration, [group(reward=iteration)])
+    return folder
+
+
+def test_iterations_are_counted_and_told_apart(folder):
+    assert count_iterations(folder) == 3
+    assert [load_iteration(folder, i)[0].rollouts[0].reward for i in range(3)] == [0, 1, 2]
+    check_replay(folder, 3)
+
+
+def test_the_files_are_those_of_the_documentation(folder):
+    iteration = folder / "iteration_00001"
+    assert {p.name for p in iteration.iterdir()} == {"rollouts.json", "samples.safetensors"}
+    index = json.loads((iteration / "rollouts.json").read_text())
+    assert (index["format"], index["version"], index["iteration"]) == ("slime-rollouts", 1, 1)
+    assert index["groups"] == [
+        {
+            "prompt": {"id": 1, "text": "q", "answer": "a"},
+            "rollouts": [
+                {
+                    "id": 2,
+                    "prompt_id": 1,
+                    "text": "t",
+                    "finish": "stop",
+                    "reward": 1,
+                    "samples": 2
+                    * [
+                        {
+                            "prompt_id": 1,
+                            "rollout_id": 2,
+                            "prompt_tokens": 2,
+                            "response_tokens": 3,
+                        }
+                    ],
+                }
+            ],
+        }
+    ]
+    tensors = load_file(iteration / "samples.safetensors")
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
+        "prompt_tokens": [5, 6, 5, 6],
+        "response_tokens": [7, 8, 9, 7, 8, 9],
+        "loss_mask": [True, False, True, True, False, True],
+        "rollout_log_probs": [-0.5, -1.0, -2.0, -0.5, -1.0, -2.0],
+    }
+
+
+def test_an_iteration_is_never_overwritten_and_no_half_one_is_left(folder):
+    with pytest.raises(ConfigError, match=r"rollout\.save.*exists already"):
+        save_iteration(folder, 1, [group()])
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        save_iteration(folder, 3, [group(reward=float("nan"))])
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "iteration_00000",
+        "iteration_00001",
+        "iteration_00002",
+    ]
+
+
+def test_a_folder_with_iterations_of_another_run_is_not_written_to(folder):
+    with pytest.raises(ConfigError, match="already holds saved iterations"):
+        open_save_folder(folder)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"rollout\.save: cannot make"):
+        open_save_folder(tmp_path / "file" / "saved")
+
+
+def test_too_few_iterations_are_known_beforehand(folder):
+    with pytest.raises(ConfigError, match="has only 3 saved iterations; write iterations=3"):
+        check_replay(folder, 4)
+    with pytest.raises(ConfigError, match="has only 3 saved iterations"):
+        load_iteration(folder, 3)
+
+
+def test_a_missing_folder_an_empty_one_and_a_gap_are_told_apart(folder, tmp_path):
+    with pytest.raises(ConfigError, match="is not a folder"):
+        count_iterations(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="holds no saved iterations"):
+        count_iterations(tmp_path)
+    (folder / "iteration_00001").rename(folder / "gone")
+    with pytest.raises(ConfigError, match="lacks iteration 1"):
+        count_iterations(folder)
+    with pytest.raises(ConfigError, match="lacks iteration 1"):
+        load_iteration(folder, 1)
+
+
+def cut_short(iteration):
+    path = iteration / "samples.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def without_a_tensor(iteration):
+    path = iteration / "samples.safetensors"
+    tensors = load_file(path)
+    del tensors["loss_mask"]
+    save_file(tensors, path)
+
+
+def with_other_counts(difference):
+    def change(iteration):
+        path = iteration / "rollouts.json"
+        index = json.loads(path.read_text())
+        index["groups"][0]["rollouts"][0]["samples"][1]["response_tokens"] += difference
+        path.write_text(json.dumps(index))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_short,
+        without_a_tensor,
+        with_other_counts(1),
+        with_other_counts(-1),
+        lambda iteration: (iteration / "rollouts.json").write_text("{"),
+        lambda iteration: (iteration / "rollouts.json").write_text("[]"),
+        lambda iteration: (iteration / "rollouts.json").unlink(),
+        lambda iteration: (iteration / "samples.safetensors").unlink(),
+    ],
+)
+def test_damage_is_one_line_that_names_the_iteration(folder, damage):
+    damage(folder / "iteration_00001")
+    with pytest.raises(ConfigError, match="iteration_00001 is damaged") as error:
+        load_iteration(folder, 1)
+    assert "\n" not in str(error.value)
+
+
+def test_another_version_of_the_format_is_named(folder):
+    path = folder / "iteration_00000" / "rollouts.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+    with pytest.raises(ConfigError, match="slime-rollouts version 2; this slime reads"):
+        load_iteration(folder, 0)
+
+
+def test_what_generation_gives_is_what_can_be_saved(tiny_engine, tiny_tokenizer, tmp_path):
+    from slime.config.schema import LocalEngine, RolloutConfig
+    from slime.rollout.generate import build_sampling, generate
+
+    config = RolloutConfig(engine=LocalEngine(), samples_per_prompt=2)
+    sampling = build_sampling(config, tiny_tokenizer)
+    prompts = [Prompt(0, "1 + 1 =", "2"), Prompt(1, "2 + 2 =", "4")]
+    generated = generate(tiny_engine, prompts, tiny_tokenizer, config, sampling, 0, 0)
+    save_iteration(tmp_path, 0, generated)
+    assert identical(load_iteration(tmp_path, 0), generated)

@@ -1,0 +1,144 @@
+import json
+from collections import Counter
+
+import pytest
+
+from slime.config.schema import ConfigError, JsonlTask
+from slime.task import build_task
+from slime.task.check import problems
+
+
+def render_chat(messages):
+    return "".join(f"<{m['role']}>{m['content']}" for m in messages) + "<assistant>"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*lines, name="data.jsonl"):
+        path = tmp_path / name
+        texts = [line if isinstance(line, str) else json.dumps(line) for line in lines]
+        path.write_text("\n".join(texts) + "\n", encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def numbered(count, first=0):
+    return [{"prompt": f"q{i}", "answer": str(i)} for i in range(first, first + count)]
+
+
+def task(path, seed=0, evaluation_path=None):
+    config = JsonlTask(path=path, evaluation_path=evaluation_path)
+    return build_task(config, seed, render_chat)
+
+
+def test_every_line_that_is_not_held_out_comes_once_an_epoch(write):
+    a_task = task(write(*numbered(20)))
+    drawn = [p for iteration in range(12) for p in a_task.prompts(iteration, 3)]
+    held_out = {"q9", "q19"}
+    for epoch in (drawn[:18], drawn[18:]):
+        assert {p.text for p in epoch} == {f"q{i}" for i in range(20)} - held_out
+    assert [p.text for p in drawn[:18]] != [p.text for p in drawn[18:]]
+    assert len({p.id for p in drawn}) == 36
+    assert all(p.answer == p.text[1:] for p in drawn)
+
+
+def test_the_order_depends_on_the_seed_alone(write):
+    path = write(*numbered(40))
+    assert task(path, seed=1).prompts(2, 8) == task(path, seed=1).prompts(2, 8)
+    assert task(path, seed=1).prompts(2, 8) != task(path, seed=2).prompts(2, 8)
+
+
+def test_every_tenth_line_is_held_out_for_every_seed(write):
+    path = write(*numbered(35))
+    for seed in (0, 1):
+        assert [p.text for p in task(path, seed).held_out(96)] == ["q9", "q19", "q29"]
+    assert [p.text for p in task(path).held_out(2)] == ["q9", "q19"]
+
+
+def test_an_evaluation_file_takes_the_place_of_held_out_lines(write):
+    path, evaluation = write(*numbered(3)), write(*numbered(4, first=50), name="held.jsonl")
+    a_task = task(path, evaluation_path=evaluation)
+    assert [p.text for p in a_task.held_out(9)] == ["q50", "q51", "q52", "q53"]
+    assert Counter(p.text for p in a_task.prompts(0, 6)) == {"q0": 2, "q1": 2, "q2": 2}
+
+
+def test_a_line_that_repeats_a_held_out_prompt_is_not_trained_on(write):
+    path = write(*numbered(9), {"prompt": "q3", "answer": "3"})
+    assert [p.text for p in task(path).held_out(5)] == ["q3"]
+    assert "q3" not in {p.text for p in task(path).prompts(0, 16)}
+
+
+def test_a_file_in_which_everything_is_held_out_is_an_error(write):
+    path = write(*numbered(2))
+    with pytest.raises(ConfigError, match="nothing is left"):
+        task(path, evaluation_path=path)
+
+
+def test_messages_are_rendered_under_either_name(write):
+    messages = [{"role": "user", "content": "1 + 1"}]
+    path = write(
+        {"messages": messages, "answer": 2},
+        {"prompt": messages, "answer": "2"},
+    )
+    a_task = task(path, evaluation_path=write(*numbered(1), name="held.jsonl"))
+    assert {(p.text, p.answer) for p in a_task.prompts(0, 2)} == {("<user>1 + 1<assistant>", "2")}
+    assert {p.text for p in a_task.longest()} == {"<user>1 + 1<assistant>", "q0"}
+
+
+def test_empty_lines_and_a_byte_order_mark_are_no_mistakes(write):
+    path = write("\ufeff" + json.dumps({"prompt": "é", "answer": "ü"}), "", *numbered(10))
+    assert ("é", "ü") in {(p.text, p.answer) for p in task(path).prompts(0, 10)}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "not JSON"),
+        ("3", "must be an object"),
+        ({"answer": "1"}, 'either "prompt" or "messages", has neither'),
+        ({"prompt": "a", "messages": [], "answer": "1"}, "has both"),
+        ({"prompt": "a"}, 'has no "answer"'),
+        ({"prompt": 3, "answer": "1"}, '"prompt" must be a text'),
+        ({"prompt": "", "answer": "1"}, '"prompt" is empty'),
+        ({"messages": "hi", "answer": "1"}, '"messages" must be a list'),
+        ({"messages": [], "answer": "1"}, "list of messages is empty"),
+        ({"messages": [{"role": "user"}], "answer": "1"}, "message 1 must be"),
+        ({"prompt": "a", "answer": None}, '"answer" must be a text or a number, got null'),
+        ({"prompt": "a", "answer": True}, '"answer" must be a text or a number, got true'),
+    ],
+)
+def test_a_malformed_line_is_named_with_file_and_number(write, line, said):
+    path = write(*numbered(2), line, *numbered(10))
+    [problem] = problems(JsonlTask(path=path))
+    assert problem.startswith(f"task.path: {path} line 3: ")
+    assert said in problem
+    assert "\n" not in problem
+    with pytest.raises(ConfigError, match="line 3"):
+        task(path)
+
+
+def test_a_file_that_is_not_utf_8_is_named_with_its_line(tmp_path):
+    path = tmp_path / "data.jsonl"
+    path.write_bytes(b'{"prompt": "a", "answer": "b"}\n{"prompt": "\xe9", "answer": "b"}\n')
+    [problem] = problems(JsonlTask(path=str(path)))
+    assert "line 2: not UTF-8" in problem
+
+
+def test_missing_empty_and_short_files_are_told_apart(write, tmp_path):
+    def problem(path):
+        [found] = problems(JsonlTask(path=path))
+        return found
+
+    assert "does not exist" in problem(str(tmp_path / "nowhere.jsonl"))
+    assert "is a folder" in problem(str(tmp_path))
+    assert "is empty" in problem(write())
+    assert "has 9 lines, too few" in problem(write(*numbered(9)))
+    assert list(problems(JsonlTask(path=write(*numbered(10))))) == []
+
+
+def test_both_files_are_checked(write, tmp_path):
+    config = JsonlTask(path=write("{"), evaluation_path=str(tmp_path / "nowhere"))
+    first, second = problems(config)
+    assert first.startswith("task.path: ")
+    assert second.startswith("task.evaluation_path: ")

@@ -1,0 +1,59 @@
+import json
+from dataclasses import replace
+
+from groups import group
+
+from slime.config.schema import NoTracking
+from slime.data.metrics import NOTHING_TO_TRAIN
+from slime.reward import RewardFailure, ScoredGroups
+from slime.tracking.records import Times, rollout_metrics
+from slime.tracking.run_log import RunLog, StepNumber
+
+GROUPS = (group(1, [1.0, 0.0], [2, 4]), group(2, [0.0, 0.0], [1, 1]))
+FAILURE = RewardFailure(201, "question 2", "answer 1", "42", "ZeroDivisionError: boom")
+TAKEN = replace(NOTHING_TO_TRAIN, skipped=False, active_tokens=6)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_last_step_of_an_iteration_carries_the_iterations_numbers(tmp_path):
+    with RunLog(NoTracking(), tmp_path, iterations=1) as log:
+        log.step(StepNumber(0, 0), TAKEN)
+        log.last_step(
+            StepNumber(0, 1), TAKEN, rollout_metrics(GROUPS, 0), Times.of(GROUPS, 1, 0, 1, 0, 2)
+        )
+    first, last = lines(tmp_path / "metrics.jsonl")
+    assert (first["step"], last["step"]) == (0, 1)
+    assert "rollout/reward_mean" not in first
+    assert last["rollout/reward_mean"] == 0.25
+    assert last["time/iteration_s"] == 2
+
+
+def test_samples_hold_the_first_rollout_of_some_groups_and_every_failed_reward(tmp_path):
+    config = NoTracking(samples_per_iteration=1)
+    with RunLog(config, tmp_path, iterations=1) as log:
+        log.samples(0, ScoredGroups(GROUPS, (FAILURE,)))
+    shown = lines(tmp_path / "samples.jsonl")
+    assert [(s["rollout_id"], s["reward_failure"]) for s in shown] == [
+        (100, None),
+        (201, "ZeroDivisionError: boom"),
+    ]
+
+
+def test_a_failed_reward_is_reported_with_its_sample(tmp_path, capsys):
+    with RunLog(NoTracking(), tmp_path, iterations=1) as log:
+        log.samples(0, ScoredGroups(GROUPS, (FAILURE,)))
+    printed = capsys.readouterr().out
+    for part in ("warning", "'answer 1'", "'question 2'", "ZeroDivisionError: boom"):
+        assert part in printed
+
+
+def test_skipped_steps_are_warned_about_with_their_reason(tmp_path, capsys):
+    with RunLog(NoTracking(), tmp_path, iterations=1) as log:
+        log.step(StepNumber(0, 4), replace(TAKEN, skipped=True))
+        log.step(StepNumber(0, 5), NOTHING_TO_TRAIN)
+    printed = capsys.readouterr().out
+    assert "step 4 was skipped: its loss or gradient is not finite" in printed
+    assert "step 5 was skipped: no active token" in printed
