@@ -44,7 +44,7 @@ def meet(rendezvous: Rendezvous) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        store = distributed.TCPStore(
+        store = distributed.TCPStore(  # type: ignore[attr-defined]
             rendezvous.address,
             rendezvous.port,
             rendezvous.world_size,

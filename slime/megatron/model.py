@@ -49,10 +49,12 @@ def parameter_dtype(precision: Precision) -> torch.dtype:
             return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
-def build_model(architecture: Architecture, dtype: torch.dtype) -> LanguageModel:
-    """The model with uninitialised weights, on this process's device and in its groups."""
+def build_model(
+    architecture: Architecture, dtype: torch.dtype, device: torch.device
+) -> LanguageModel:
+    """The model with uninitialised weights; what of it is this process's, by its groups."""
     config = _transformer_config(architecture, dtype)
-    return LanguageModel(
+    model = LanguageModel(
         config,
         _block_spec(config),
         vocab_size=architecture.vocabulary_size,
@@ -63,6 +65,8 @@ def build_model(architecture: Architecture, dtype: torch.dtype) -> LanguageModel
         position_embedding_type="rope",
         rotary_base=architecture.rope_theta,
     )
+    placed: LanguageModel = model.to(device)
+    return placed
 
 
 def _transformer_config(architecture: Architecture, dtype: torch.dtype) -> TransformerConfig:

@@ -61,10 +61,10 @@ class TrainWorker:
         self._device = meet(rendezvous)
         try:
             form_groups()
-            self._model = _loaded(architecture, dtype, folder)
+            self._model = self._loaded(architecture, dtype, folder)
             self._reference = None
             if self._loss.needs_reference:
-                self._reference = _loaded(architecture, dtype, folder).requires_grad_(False)
+                self._reference = self._loaded(architecture, dtype, folder).requires_grad_(False)
             self._data_parallel, self._tensor_parallel = data_parallel(), tensor_parallel()
             self._trained = _data_parallel_model(self._model)
             self._optimizer = build_optimizer(
@@ -130,6 +130,13 @@ class TrainWorker:
         dissolve_groups()
         part()
 
+    def _loaded(
+        self, architecture: Architecture, dtype: torch.dtype, folder: Path
+    ) -> LanguageModel:
+        model = build_model(architecture, dtype, self._device)
+        load_folder(model, folder)
+        return model
+
     def _packed(self, micro_batches: Sequence[Sequence[TrainSample]]) -> list[PackedBatch]:
         return [pack(samples).to(self._device) for samples in micro_batches]
 
@@ -176,12 +183,6 @@ class TrainWorker:
             shard=VocabularyShard(group.rank * len(weight), group.sum_, group.max_),
             entropy_gradient=entropy_gradient,
         )
-
-
-def _loaded(architecture: Architecture, dtype: torch.dtype, folder: Path) -> LanguageModel:
-    model = build_model(architecture, dtype)
-    load_folder(model, folder)
-    return model
 
 
 def _data_parallel_model(model: LanguageModel) -> DistributedDataParallel:

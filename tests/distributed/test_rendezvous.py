@@ -18,7 +18,9 @@ def test_a_port_in_use_is_a_config_error_that_names_it():
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"cluster.rendezvous_port: 127.0.0.1:{port} is alr"):
+        with pytest.raises(
+            ConfigError, match=rf"rendezvous_port: 127\.0\.0\.1:{port} is already in use"
+        ):
             meet(Rendezvous(0, 1, "127.0.0.1", port))
     assert not distributed.is_initialized()
 
@@ -26,14 +28,14 @@ def test_a_port_in_use_is_a_config_error_that_names_it():
 def test_workers_that_do_not_come_are_an_error_that_names_the_place(monkeypatch):
     monkeypatch.setattr(rendezvous, "_PATIENCE", timedelta(milliseconds=200))
     port = free_port()
-    with pytest.raises(RendezvousError, match=f"worker 0 of 2 .* 127.0.0.1:{port}"):
+    with pytest.raises(RendezvousError, match=rf"worker 0 of 2 .* 127\.0\.0\.1:{port}"):
         meet(Rendezvous(0, 2, "127.0.0.1", port))
     assert not distributed.is_initialized()
 
 
 def test_an_address_that_does_not_exist_is_an_error_that_names_it(monkeypatch):
     monkeypatch.setattr(rendezvous, "_PATIENCE", timedelta(milliseconds=200))
-    with pytest.raises(RendezvousError, match="worker 0 of 1 .* nowhere.invalid:5000"):
+    with pytest.raises(RendezvousError, match=r"worker 0 of 1 .* nowhere\.invalid:5000"):
         meet(Rendezvous(0, 1, "nowhere.invalid", 5000))
     assert not distributed.is_initialized()
 

@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 import train_worker_cases as cases
+import train_worker_pairs
 import transformers_training
 from processes import free_port, run_processes
 from tiny_models import tiny_weights, write_tiny_model
@@ -45,6 +46,16 @@ def broken(tmp_path_factory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
+def sure_of_itself(tmp_path_factory) -> Path:
+    """A model with probabilities as small as those of a real one, and gradients like them."""
+    folder = write_tiny_model(tmp_path_factory.mktemp("sure") / "llama", "llama")
+    weights = tiny_weights("llama")
+    weights["model.norm.weight"] *= 8
+    safetensors.torch.save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
 def trainings(folders) -> list[cases.Training]:
     return run_processes(1, cases.trainings, folders)[0]
 
@@ -63,14 +74,17 @@ def expected_trainings(folders, trainings) -> list[list[transformers_training.St
 
 
 @pytest.fixture(scope="module")
-def single(folders, broken, trainings) -> cases.Single:
-    return run_processes(1, cases.single, folders, broken, trainings[0].samples)[0]
+def single(folders, broken, sure_of_itself, trainings) -> cases.Single:
+    arguments = (folders, broken, sure_of_itself, trainings[0].samples)
+    return run_processes(1, cases.single, *arguments)[0]
 
 
 @pytest.fixture(scope="module")
-def pair(folders, trainings) -> list[cases.Pair]:
+def pair(folders, trainings) -> list[train_worker_pairs.Pair]:
     ports = [free_port() for _ in range(4)]
-    return run_processes(2, cases.pair, ports, folders[0], folders[2], trainings[0].samples)
+    return run_processes(
+        2, train_worker_pairs.pair, ports, folders[0], folders[2], trainings[0].samples
+    )
 
 
 def assert_close(actual, expected, tolerance):
@@ -248,7 +262,8 @@ def test_without_active_tokens_every_mean_is_zero(single):
 
 def test_a_constant_factor_on_the_loss_does_not_matter(single):
     assert single.loss_scale[AdamConfig().eps] < 1e-3
-    assert single.loss_scale[1e-8] > 1e-2, "the test must see what a large eps does"
+    for larger in (1e-8, 1e-15):
+        assert single.loss_scale[larger] > 1e-2, "the test must see what a larger eps does"
 
 
 def test_the_learning_rate_warms_up_from_the_first_step_and_then_follows_its_schedule(single):

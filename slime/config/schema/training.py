@@ -44,7 +44,7 @@ class AdamConfig(OptimizerConfig):
     beta2: float = key("decay of the second moment", 0.95)
     eps: float = key(
         "Adam's epsilon; so small that a constant factor on the loss does not change the update",
-        1e-15,
+        1e-20,  # below 1e-22 squares of gradients underflow in float32, and m / eps explodes
     )
     weight_decay: float = key("decoupled weight decay", 0.0)
     clip_grad: float = key("largest gradient norm (0: no clipping)", 1.0)
