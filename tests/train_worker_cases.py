@@ -179,9 +179,6 @@ def divided(
         return two_steps(worker, divide(samples, sizes))
 
 
-BAD_FACTORS = (float("nan"), float("inf"), 1e30)
-
-
 @dataclass(frozen=True)
 class Skipped:
     """A good step, three bad ones, two good ones; and the good ones alone.
@@ -198,10 +195,10 @@ class Skipped:
 
 
 def skipped(folder: Path, samples: Sequence[TrainSample]) -> Skipped:
-    def spoiled(value: float) -> list[TrainSample]:
-        bad = replace(samples[3], advantages_R=samples[3].advantages_R * value)
-        return [*samples[:3], bad, *samples[4:]]
+    def spoiled(factor: float) -> TrainSample:
+        return replace(samples[3], advantages_R=samples[3].advantages_R * factor)
 
+    bad = [spoiled(float("nan")), spoiled(float("inf")), replace(samples[3], auxiliary_weight=3e38)]
     good = [list(samples)]
     with running(worker_spec(folder)) as worker:
         worker.train(good)
@@ -209,7 +206,7 @@ def skipped(folder: Path, samples: Sequence[TrainSample]) -> Skipped:
     with running(worker_spec(folder)) as worker:
         worker.train(good)
         weights, state = weights_of(worker), optimizer_state(worker)
-        metrics = [worker.train([spoiled(value)]) for value in BAD_FACTORS]
+        metrics = [worker.train([[*samples[:3], one, *samples[4:]]]) for one in bad]
         gradient = gradient_of(worker)
         return Skipped(
             metrics,

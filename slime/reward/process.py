@@ -56,13 +56,10 @@ class ScoringProcess:
         theirs.close()
         self._ready = False
 
-    def is_alive(self) -> bool:
-        return self._process.is_alive()
-
     def send(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Ask for the scores of (response, answer) pairs; the next results are theirs, in order.
 
-        Raises RuntimeError when the child cannot start.
+        Raises RuntimeError when the child cannot start, ConnectionError when it is dead.
         """
         if not self._ready:
             self._wait_until_ready()

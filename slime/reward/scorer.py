@@ -82,7 +82,7 @@ class Scorer:
     def _results(self, pairs: Sequence[tuple[str, str]]) -> list[Score | Failure]:
         results: list[Score | Failure] = []
         while len(results) < len(pairs):
-            process = self._living_process()
+            process = self._process = self._process or ScoringProcess(self._path)
             try:
                 process.send(pairs[len(results) :])
                 while len(results) < len(pairs):
@@ -90,16 +90,9 @@ class Scorer:
             except ScoringLostError as lost:  # the others are asked for again, of a new process
                 results.append(Failure(str(lost)))
                 self._kill()
-            except BrokenPipeError:  # it had died before it was asked: nobody's fault
+            except ConnectionError:  # it had died before it was asked: nobody's fault
                 self._kill()
         return results
-
-    def _living_process(self) -> ScoringProcess:
-        if self._process is not None and not self._process.is_alive():
-            self._kill()
-        if self._process is None:
-            self._process = ScoringProcess(self._path)
-        return self._process
 
     def _kill(self) -> None:
         if self._process is not None:

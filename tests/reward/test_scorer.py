@@ -12,6 +12,7 @@ from slime.config.schema import ConfigError, FirstNumberReward, FunctionReward
 from slime.data import Finish, Group, Prompt, Rollout
 from slime.reward import Scorer
 
+TESTS = Path(__file__).parents[1]
 MOODY = "reward.misbehaving:moody"
 
 
@@ -85,6 +86,16 @@ def test_a_process_that_died_between_two_calls_is_replaced():
     assert scored.failures == ()
 
 
+def test_ctrl_c_reaches_the_run_but_not_its_scoring_process():
+    with Scorer(FunctionReward(function=MOODY)) as scorer:
+        scorer.score(groups("a"))
+        [child] = scoring_processes(os.getpid())
+        child.send_signal(signal.SIGINT)
+        scored = scorer.score(groups("a", "bb"))
+        assert scoring_processes(os.getpid()) == [child]
+    assert (rewards(scored), scored.failures) == ([0.1, 0.2], ())
+
+
 def test_a_function_that_cannot_be_used_is_known_before_anything_starts():
     with pytest.raises(ConfigError, match="cannot import"):
         Scorer(FunctionReward(function="reward.nowhere:f"))
@@ -109,7 +120,7 @@ def test_no_process_is_left_when_a_run_is_ended_while_a_reward_hangs(tmp_path, e
     told = tmp_path / "pid"
     run = subprocess.Popen(
         [sys.executable, str(script), str(told)],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (TESTS, TESTS.parent)))},
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
