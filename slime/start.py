@@ -14,13 +14,14 @@ from slime.cluster.engine import start_engine
 from slime.cluster.place import get
 from slime.cluster.session import ray_session
 from slime.cluster.trainer import Trainer, start_trainer
-from slime.config.schema import Config, LocalEngine, ReferenceKLConfig, ReplayEngine
+from slime.config.schema import Config, ConfigError, LocalEngine, ReferenceKLConfig, ReplayEngine
 from slime.data import Group, Step
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import read_architecture
 from slime.model.tokenizer import load_tokenizer
 from slime.plan import Planner, build_planner
 from slime.reward import Scorer
+from slime.reward.check import answer_problems
 from slime.rollout.generate import build_sampling
 from slime.rollout.limits import check_lengths
 from slime.rollout.replay import check_replay, open_save_folder, save_iteration
@@ -91,9 +92,11 @@ def _sampled(
 ) -> Connect:
     tokenizer = load_tokenizer(model_folder)
     task = build_task(config.task, config.seed, tokenizer.render_chat)
-    sampling = build_sampling(config.rollout, tokenizer)
+    sampling = build_sampling(config.rollout, config.task.stop_tokens, tokenizer)
     positions = read_architecture(model_folder).max_positions
     check_lengths(task.longest(), tokenizer, config.rollout, positions)
+    for problem in answer_problems(config.reward, (p.answer for p in task.longest())):
+        raise ConfigError(problem)
     held_out = tuple(task.held_out(config.evaluation.prompts))
     scorer = stack.enter_context(Scorer(config.reward))
     keep = _keep(config.rollout.save)

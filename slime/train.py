@@ -21,7 +21,7 @@ class Outcome(IntEnum):
     """How a run ended; the value is the exit code."""
 
     finished = 0
-    too_many_bad_steps = 1
+    not_finite = 1
     interrupted = 130
 
 
@@ -58,9 +58,9 @@ def _iterate_until_stopped(run: Run) -> Outcome:
     except KeyboardInterrupt:
         run.log.warn("stopping: the model is being saved (interrupt again to stop without that)")
         return Outcome.interrupted
-    except TooManyBadStepsError as error:
-        run.log.warn(str(error))
-        return Outcome.too_many_bad_steps
+    except (TooManyBadStepsError, FloatingPointError) as error:
+        run.log.warn(f"stopping: {error}; the model is being saved as it is")
+        return Outcome.not_finite
     return Outcome.finished
 
 
@@ -118,13 +118,13 @@ class BadSteps:
         self._in_a_row = 0
 
     def count(self, metrics: StepMetrics) -> None:
-        """Raises TooManyBadStepsError at the limit.  A step without active tokens is not a bad one."""
+        """Raises TooManyBadStepsError at the limit.  A step without active tokens is not bad."""
         bad = metrics.skipped and metrics.active_tokens > 0
         self._in_a_row = self._in_a_row + 1 if bad else 0
         if self._in_a_row >= self._limit:
             raise TooManyBadStepsError(
-                f"stopping: {self._in_a_row} steps in a row had a loss or a gradient that was not "
-                "finite (max_bad_steps); the weights before them are saved"
+                f"{self._in_a_row} steps in a row had a loss or a gradient that was not finite "
+                "(max_bad_steps) and changed nothing"
             )
 
 

@@ -24,7 +24,9 @@ ALLOWED = {
     "tracking": {"data", "reward", "rollout"},
     "report": set(),
     "cluster": {"data", "rollout", "distributed", "megatron"},
-    "start": {"data", "plan", "model", "task", "reward", "rollout", "megatron", "cluster", "tracking"},
+    "start": {
+        "data", "plan", "model", "task", "reward", "rollout", "megatron", "cluster", "tracking",
+    },
     "train": {"data", "model", "report", "start", "tracking"},
 }  # fmt: skip
 

@@ -32,10 +32,10 @@ def threads_for(workers: int) -> int:
 
 
 def get(reference: Any) -> Any:
-    """ray.get, with the worker's own ConfigError instead of Ray's wrapping of it."""
+    """ray.get, with the worker's own error where the loop or the user can do something about it."""
     try:
         return ray.get(reference)
     except RayTaskError as error:
-        if isinstance(error.cause, ConfigError):
-            raise ConfigError(str(error.cause)) from error
+        if isinstance(error.cause, ConfigError | FloatingPointError):
+            raise error.cause from error
         raise

@@ -16,6 +16,7 @@ from torch import Tensor
 from slime.config.schema import Precision
 from slime.megatron.attention import PackedAttention
 from slime.megatron.norm import RMSNorm
+from slime.megatron.onednn import multiply_with_onednn, runs_faster_with_onednn
 from slime.model.architecture import Architecture
 
 
@@ -66,6 +67,8 @@ def build_model(
         rotary_base=architecture.rope_theta,
     )
     placed: LanguageModel = model.to(device)
+    if runs_faster_with_onednn(device, dtype, config.tensor_model_parallel_size):
+        multiply_with_onednn(placed)
     return placed
 
 

@@ -25,11 +25,12 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         rows, weight = ctx.saved_tensors
-        rows_grad = onednn.linear(weight.t(), None, grad)
         flat_grad_TO, flat_rows_TI = grad.flatten(0, -2), rows.flatten(0, -2)
-        weight_grad = bias_grad = None
+        rows_grad = weight_grad = bias_grad = None
+        if ctx.needs_input_grad[0]:
+            rows_grad = onednn.linear(weight.t(), None, grad)
         if ctx.needs_input_grad[1]:
             weight_grad = onednn.linear(flat_rows_TI.t(), None, flat_grad_TO.t())
         if ctx.has_bias and ctx.needs_input_grad[2]:
@@ -37,22 +38,22 @@ class _Linear(torch.autograd.Function):
         return rows_grad, weight_grad, bias_grad
 
 
-def _forward(*, input: Tensor, weight: Tensor, bias: Tensor | None, **_: Any) -> Tensor:  # noqa: A002
+def _forward(*, input: Tensor, weight: Tensor, bias: Tensor | None, **_: Any) -> Tensor:
     """Takes the place of a megatron layer's own product; the names are megatron's."""
-    output: Tensor = _Linear.apply(input, weight, bias)
+    output: Tensor = _Linear.apply(input, weight, bias)  # type: ignore[no-untyped-call]
     return output
 
 
-def multiply_with_onednn(model: nn.Module, dtype: torch.dtype, tensor_parallel_size: int) -> None:
-    """Let the linear layers of `model` multiply through oneDNN, if this process gains from it.
+def runs_faster_with_onednn(
+    device: torch.device, dtype: torch.dtype, tensor_parallel_size: int
+) -> bool:
+    """Not with tensor parallelism: megatron's own products go with its collectives there."""
+    fits = device.type == "cpu" and dtype == torch.float32 and tensor_parallel_size == 1
+    return fits and onednn.is_available()
 
-    Not with tensor parallelism: megatron's own products overlap with its collectives there.
-    """
-    on_cpu = not torch.cuda.is_available()
-    if not (on_cpu and dtype == torch.float32 and tensor_parallel_size == 1):
-        return
-    if not onednn.is_available():
-        return
+
+def multiply_with_onednn(model: nn.Module) -> None:
+    """Let every linear layer of `model` multiply through oneDNN."""
     for module in model.modules():
         if isinstance(module, ColumnParallelLinear | RowParallelLinear):
             module._forward_impl = _forward

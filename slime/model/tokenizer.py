@@ -58,7 +58,7 @@ class Tokenizer:
     def stop_token_ids(self, texts: Iterable[str]) -> frozenset[int]:
         """The ids that end a rollout: the model's own end tokens and those of `texts`.
 
-        Raises ConfigError naming each text of rollout.stop_tokens that is not a single token.
+        Raises ConfigError naming each text of task.stop_tokens that is not a single token.
         """
         ids, wrong = set(self.end_token_ids), []
         for text in texts:
@@ -68,7 +68,7 @@ class Tokenizer:
             else:
                 pieces = self._tokenizer.convert_ids_to_tokens(tokens)
                 wrong.append(
-                    f"rollout.stop_tokens: {text!r} is {len(tokens)} tokens for this model "
+                    f"task.stop_tokens: {text!r} is {len(tokens)} tokens for this model "
                     f"({pieces}), it must be one"
                 )
         if wrong:

@@ -25,16 +25,18 @@ class Evaluation:
     failures: tuple[RewardFailure, ...] = ()
 
 
-def build_sampling(config: RolloutConfig, tokenizer: Tokenizer) -> Sampling:
+def build_sampling(
+    config: RolloutConfig, stop_tokens: Sequence[str], tokenizer: Tokenizer
+) -> Sampling:
     """The sampling distribution, and the tokens that end a rollout.
 
-    Raises ConfigError for a text in rollout.stop_tokens that is not a single token.
+    Raises ConfigError for a text in task.stop_tokens that is not a single token.
     """
     return Sampling(
         temperature=config.temperature,
         top_p=config.top_p,
         max_response_tokens=config.max_response_tokens,
-        stop_token_ids=tokenizer.stop_token_ids(config.stop_tokens),
+        stop_token_ids=tokenizer.stop_token_ids(stop_tokens),
     )
 
 

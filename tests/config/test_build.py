@@ -16,8 +16,8 @@ def test_a_right_composition_becomes_a_typed_config(built):
     config = built("loss/aggregation=constant", "loss.divisor=5", "optimizer.schedule=cosine")
     assert config.loss.divisor == 5.0
     assert config.optimizer.schedule is Schedule.cosine
-    assert config.rollout.stop_tokens == []
-    assert isinstance(config.rollout.stop_tokens, list)
+    assert config.task.stop_tokens == ["\n"]
+    assert isinstance(config.task.stop_tokens, list)
     check(config)
 
 

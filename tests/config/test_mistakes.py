@@ -156,8 +156,8 @@ ONE_LINE = {
     "loss.clip_low=true": "loss.clip_low must be a number, got true",
     "loss.skip_idle_samples=1": "loss.skip_idle_samples must be true or false, got 1",
     "rollout.save=true": "rollout.save must be a text or null, got true",
-    "rollout.stop_tokens=abc": (
-        "rollout.stop_tokens must be a list of texts, e.g. rollout.stop_tokens=[a,b], got 'abc'"
+    "task.stop_tokens=abc": (
+        "task.stop_tokens must be a list of texts, e.g. task.stop_tokens=[a,b], got 'abc'"
     ),
     "loss.empty_units=dorp": (
         "loss.empty_units must be one of its choices, got 'dorp'; did you mean 'drop'? "
@@ -186,7 +186,7 @@ ONE_LINE = {
         "reward.function must be package.module:name, got 'foo'"
     ),
     "steps_per_iteration=3": (
-        "rollout.prompts_per_iteration=16 is not divisible by steps_per_iteration=3: a step takes "
+        "rollout.prompts_per_iteration=32 is not divisible by steps_per_iteration=3: a step takes "
         "whole prompts"
     ),
     "parallel.max_tokens_per_microbatch=100": (

@@ -40,7 +40,7 @@ def test_equal_values_from_elsewhere_have_the_same_fingerprint(config):
     [
         "seed=1", "iterations=21", "model=tiny", "rollout.temperature=0.9", "loss/kl=k2",
         "loss.empty_units=drop", "optimizer.learning_rate=1e-5", "reward=exact_match",
-        "rollout.stop_tokens=[x]", "advantage=dr_grpo", "parallel.precision=bfloat16",
+        "task.stop_tokens=[x]", "advantage=dr_grpo", "parallel.precision=bfloat16",
         "loss/aggregation=token_mean", "task.max_term=9",
     ],
 )  # fmt: skip

@@ -65,7 +65,7 @@ def test_a_stop_text_of_several_tokens_is_named_with_them(tokenizer):
     with pytest.raises(ConfigError) as error:
         tokenizer.stop_token_ids(["\n", "ab", ""])
     first, second = str(error.value).splitlines()
-    assert first.startswith("rollout.stop_tokens: 'ab' is 2 tokens")
+    assert first.startswith("task.stop_tokens: 'ab' is 2 tokens")
     assert "['a', 'b']" in first
     assert "'' is 0 tokens" in second
 

@@ -39,7 +39,7 @@ class Parrot:
 
 def run(engine, tokenizer, seed=0, iteration=0, prompts=PROMPTS, **values):
     a_config = config(**values)
-    sampling = build_sampling(a_config, tokenizer)
+    sampling = build_sampling(a_config, [], tokenizer)
     return generate(engine, prompts, tokenizer, a_config, sampling, seed, iteration)
 
 
@@ -93,9 +93,9 @@ def test_the_same_arguments_give_the_same_groups(tiny_engine, tiny_tokenizer):
 
 
 def test_the_sampling_is_what_the_config_says(tiny_tokenizer):
-    values = {"temperature": 0.5, "top_p": 0.9, "max_response_tokens": 7, "stop_tokens": ["\n"]}
+    values = {"temperature": 0.5, "top_p": 0.9, "max_response_tokens": 7}
     newline = tiny_tokenizer.encode("\n")[0]
-    assert build_sampling(config(**values), tiny_tokenizer) == Sampling(
+    assert build_sampling(config(**values), ["\n"], tiny_tokenizer) == Sampling(
         temperature=0.5,
         top_p=0.9,
         max_response_tokens=7,
@@ -141,7 +141,7 @@ def scorer():
 
 def judge(engine, tokenizer, scorer, prompts):
     a_config = config(temperature=0.7, top_p=0.5)
-    sampling = build_sampling(a_config, tokenizer)
+    sampling = build_sampling(a_config, [], tokenizer)
     return evaluate(engine, prompts, tokenizer, a_config, sampling, scorer)
 
 

@@ -232,7 +232,7 @@ def test_what_generation_gives_is_what_can_be_saved(tiny_engine, tiny_tokenizer,
     from slime.rollout.generate import build_sampling, generate
 
     config = RolloutConfig(engine=LocalEngine(), samples_per_prompt=2)
-    sampling = build_sampling(config, tiny_tokenizer)
+    sampling = build_sampling(config, [], tiny_tokenizer)
     prompts = [Prompt(0, "1 + 1 =", "2"), Prompt(1, "2 + 2 =", "4")]
     generated = generate(tiny_engine, prompts, tiny_tokenizer, config, sampling, 0, 0)
     save_iteration(tmp_path, 0, generated)

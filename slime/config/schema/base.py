@@ -42,6 +42,13 @@ def key(meaning: str, default: Any = MISSING, *, trains: bool = True) -> Any:
     return field(default=default, metadata={"meaning": meaning, "trains": trains})
 
 
+def texts(meaning: str, *default: str) -> Any:
+    """A config field that holds a list of texts."""
+    return field(
+        default_factory=lambda: list(default), metadata={"meaning": meaning, "trains": True}
+    )
+
+
 def check(node: Node) -> None:
     """Raise one ConfigError naming every problem of `node` and of the nodes below it."""
     found = list(all_problems(node))

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from dataclasses import field as dataclass_field
 
 from slime.config.schema.base import (
     MISSING,
@@ -15,6 +14,7 @@ from slime.config.schema.base import (
     not_empty,
     not_negative,
     positive,
+    texts,
 )
 
 
@@ -60,11 +60,21 @@ class PathModel(ModelConfig):
         yield from not_empty("model.path", self.path)
 
 
+_STOP_TOKENS = (
+    "texts that end an answer beside the model's own end token; each must be a single token"
+)
+
+
 @dataclass(slots=True, kw_only=True)
 class TaskConfig(Node):
     """Where prompts and answers come from."""
 
     name: str = MISSING
+    stop_tokens: list[str] = texts(_STOP_TOKENS)
+
+    def problems(self) -> Iterator[str]:
+        if "" in self.stop_tokens:
+            yield "task.stop_tokens must not hold an empty text"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,8 +88,10 @@ class ArithmeticTask(TaskConfig):
     )
     max_term: int = key("largest number in + and -", 49)
     max_factor: int = key("largest number in *", 9)
+    stop_tokens: list[str] = texts(_STOP_TOKENS, "\n")
 
     def problems(self) -> Iterator[str]:
+        yield from TaskConfig.problems(self)
         yield from at_least("task.max_term", self.max_term, 1)
         yield from at_least("task.max_factor", self.max_factor, 1)
         if "{question}" not in self.template:
@@ -97,6 +109,7 @@ class JsonlTask(TaskConfig):
     )
 
     def problems(self) -> Iterator[str]:
+        yield from TaskConfig.problems(self)
         yield from not_empty("task.path", self.path)
         yield from not_empty("task.evaluation_path", self.evaluation_path)
 
@@ -161,7 +174,7 @@ class LocalEngine(EngineConfig):
     """Hugging Face transformers in a Ray actor; the weights are pushed from the trainer."""
 
     name: str = "local"
-    batch_size: int = key("most rollouts generated at once", 128, trains=False)
+    batch_size: int = key("most rollouts generated at once", 256, trains=False)
 
     def problems(self) -> Iterator[str]:
         yield from at_least("rollout.engine.batch_size", self.batch_size, 1)
@@ -182,20 +195,12 @@ class ReplayEngine(EngineConfig):
 class RolloutConfig(Node):
     """One iteration's sampling."""
 
-    prompts_per_iteration: int = key("prompts drawn per iteration", 16)
+    prompts_per_iteration: int = key("prompts drawn per iteration", 32)
     samples_per_prompt: int = key("rollouts per prompt: the size of a group", 8)
     max_prompt_tokens: int = key("a longer prompt is an error, never cut", 256)
     max_response_tokens: int = key("a rollout ends here at the latest", 8)
     temperature: float = key("of the sampling distribution, in rollouts and in the loss", 1.0)
     top_p: float = key("nucleus sampling (1: off)", 1.0)
-    stop_tokens: list[str] = dataclass_field(
-        default_factory=list,
-        metadata={
-            "meaning": "texts that end a rollout beside the model's own end token; each must be "
-            "a single token",
-            "trains": True,
-        },
-    )
     save: str | None = key("write every iteration's rollouts into this folder", None, trains=False)
     engine: EngineConfig = key("what generates, chosen by the rollout/engine group")
 
@@ -206,8 +211,6 @@ class RolloutConfig(Node):
         yield from at_least("rollout.max_response_tokens", self.max_response_tokens, 1)
         yield from positive("rollout.temperature", self.temperature)
         yield from between("rollout.top_p", self.top_p, 0, 1)
-        if "" in self.stop_tokens:
-            yield "rollout.stop_tokens must not hold an empty text"
         yield from not_empty("rollout.save", self.save)
 
 

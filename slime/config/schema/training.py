@@ -72,7 +72,7 @@ class ParallelConfig(Node):
 
     data: int = key("train workers that share each step", 1, trains=False)
     max_tokens_per_microbatch: int = key(
-        "bound on the packed tokens of one forward/backward", 2048, trains=False
+        "bound on the packed tokens of one forward/backward", 1024, trains=False
     )
     precision: Precision = key("auto | float32 | bfloat16", Precision.auto)
 
