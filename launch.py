@@ -7,6 +7,7 @@ python launch.py loss/aggregation=constant loss.divisor=40960
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -20,6 +21,8 @@ from slime.config.preflight import register_check
 from slime.config.schema import Command, Config
 from slime.config.store import register, registered_recipes
 from slime.model import check as model_check
+from slime.reward.check import answer_problem
+from slime.rollout import check as rollout_check
 from slime.task import check as task_check
 
 CONF = Path(__file__).resolve().parent / "conf"
@@ -52,9 +55,10 @@ def main() -> int:
 
 
 def problems_of_files(config: Config) -> Iterator[str]:
-    """What small files say before a run starts."""
+    """What small files and folders say before a run starts."""
     yield from model_check.problems(config.model)
-    yield from task_check.problems(config.task)
+    yield from task_check.problems(config.task, partial(answer_problem, config.reward))
+    yield from rollout_check.problems(config.rollout, config.iterations)
 
 
 def run_job(cfg: DictConfig) -> int:

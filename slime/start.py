@@ -12,19 +12,20 @@ from typing import Any
 
 from slime.cluster.engine import start_engine
 from slime.cluster.place import get
-from slime.cluster.session import ray_session
+from slime.cluster.session import GpuShares, ray_session
 from slime.cluster.trainer import Trainer, start_trainer
-from slime.config.schema import Config, ConfigError, LocalEngine, ReferenceKLConfig, ReplayEngine
+from slime.config.schema import Config, LocalEngine, ReferenceKLConfig, ReplayEngine
 from slime.data import Group, Step
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import read_architecture
 from slime.model.tokenizer import load_tokenizer
 from slime.plan import Planner, build_planner
 from slime.reward import Scorer
-from slime.reward.check import answer_problems
+from slime.rollout.engine import Sampling
 from slime.rollout.generate import build_sampling
 from slime.rollout.limits import check_lengths
-from slime.rollout.replay import check_replay, open_save_folder, save_iteration
+from slime.rollout.replay import open_save_folder, save_iteration
+from slime.rollout.replay_check import ReplayFacts, check_replay
 from slime.rollout.source import Replayed, RolloutSource, Sampled, drop
 from slime.task import build_task
 from slime.tracking.run_log import RunLog
@@ -50,7 +51,7 @@ class Run:
 
 
 # Starts what generates; the list is what to wait for before the first use of it.
-Connect = Callable[[], tuple[RolloutSource, list[Any]]]
+Connect = Callable[[GpuShares], tuple[RolloutSource, list[Any]]]
 
 
 @contextmanager
@@ -64,15 +65,17 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
         log.phase("opening inputs")
         match config.rollout.engine:
             case LocalEngine() as engine:
-                connect = _sampled(config, engine, model_folder, stack)
-            case ReplayEngine(path=path):
-                connect = _replayed(config, Path(path))
+                connect, engines = _sampled(config, engine, model_folder, stack), 1
+            case ReplayEngine() as engine:
+                connect, engines = _replayed(config, engine, model_folder), 0
             case other:
                 raise TypeError(f"no engine for {type(other).__name__}")
         log.phase("starting workers")
-        stack.enter_context(ray_session(config.cluster, actors=config.parallel.data + 1))
-        trainer, trainer_starts = start_trainer(_worker_spec(config, model_folder), config.cluster)
-        source, source_starts = connect()
+        gpus = stack.enter_context(ray_session(config.cluster, config.parallel.data, engines))
+        trainer, trainer_starts = start_trainer(
+            _worker_spec(config, model_folder), config.cluster, gpus.train_worker
+        )
+        source, source_starts = connect(gpus)
         get([*trainer_starts, *source_starts])
         yield Run(
             iterations=config.iterations,
@@ -95,14 +98,18 @@ def _sampled(
     sampling = build_sampling(config.rollout, config.task.stop_tokens, tokenizer)
     positions = read_architecture(model_folder).max_positions
     check_lengths(task.longest(), tokenizer, config.rollout, positions)
-    for problem in answer_problems(config.reward, (p.answer for p in task.longest())):
-        raise ConfigError(problem)
     held_out = tuple(task.held_out(config.evaluation.prompts))
     scorer = stack.enter_context(Scorer(config.reward))
-    keep = _keep(config.rollout.save)
+    keep = _keep(config.rollout.save, sampling)
 
-    def connect() -> tuple[RolloutSource, list[Any]]:
-        engine, starts = start_engine(engine_config, str(model_folder), config.cluster)
+    def connect(gpus: GpuShares) -> tuple[RolloutSource, list[Any]]:
+        engine, starts = start_engine(
+            engine_config,
+            config.parallel.precision,
+            str(model_folder),
+            config.cluster,
+            gpus.engine,
+        )
         source = Sampled(
             engine=engine,
             task=task,
@@ -119,17 +126,29 @@ def _sampled(
     return connect
 
 
-def _replayed(config: Config, folder: Path) -> Connect:
-    check_replay(folder, config.iterations)
-    return lambda: (Replayed(folder), [])
+def _replayed(config: Config, engine_config: ReplayEngine, model_folder: Path) -> Connect:
+    folder = Path(engine_config.path).expanduser()
+    architecture = read_architecture(model_folder)
+    facts = ReplayFacts(
+        iterations=config.iterations,
+        steps_per_iteration=config.steps_per_iteration,
+        max_tokens_per_microbatch=config.parallel.max_tokens_per_microbatch,
+        temperature=config.rollout.temperature,
+        top_p=config.rollout.top_p,
+        vocabulary_size=architecture.vocabulary_size,
+        max_positions=architecture.max_positions,
+    )
+    plan = build_planner(config.loss, config.advantage, config.steps_per_iteration)
+    check_replay(folder, facts, plan)
+    return lambda _gpus: (Replayed(folder), [])
 
 
-def _keep(save: str | None) -> Callable[[int, Sequence[Group]], None]:
+def _keep(save: str | None, sampling: Sampling) -> Callable[[int, Sequence[Group]], None]:
     if save is None:
         return drop
-    folder = Path(save)
+    folder = Path(save).expanduser()
     open_save_folder(folder)
-    return partial(save_iteration, folder)
+    return partial(save_iteration, folder, sampling)
 
 
 def _worker_spec(config: Config, model_folder: Path) -> TrainWorkerSpec:

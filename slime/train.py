@@ -1,11 +1,14 @@
 """The training loop, top to bottom: generate, score, plan, train, push the weights, again."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from slime.cluster.place import get
 from slime.config.schema import Config
 from slime.data.metrics import StepMetrics
 from slime.model.export import write_model_folder
@@ -25,10 +28,6 @@ class Outcome(IntEnum):
     interrupted = 130
 
 
-class TooManyBadStepsError(Exception):
-    """max_bad_steps steps in a row had a loss or a gradient that was not finite."""
-
-
 def train(config: Config, run_directory: Path) -> int:
     """Run the whole of `config`; what it leaves is in `run_directory`.  -> exit code
 
@@ -41,36 +40,45 @@ def train(config: Config, run_directory: Path) -> int:
             log.note(f"run directory: {run_directory}")
             try:
                 with start(config, model_folder, log) as run:
-                    outcome = _iterate_until_stopped(run)
-                    log.phase("saving the model")
-                    shards = run.trainer.fetch_weights()
-                    write_model_folder(model_folder, run_directory / "model", shards)
+                    save = partial(write_model_folder, model_folder, run_directory / "model")
+                    return _iterate_and_save(run, save)
             finally:
                 picture = run_directory / "reward.png"
                 if draw_reward(run_directory / "metrics.jsonl", picture, title=run_directory.name):
                     log.note(f"this run is in {run_directory}")
-    return outcome
 
 
-def _iterate_until_stopped(run: Run) -> Outcome:
+def _iterate_and_save(run: Run, save: Callable[[Sequence[bytes]], None]) -> Outcome:
+    """However the iterations end, the model is saved: nothing that was learned is lost."""
+    weights = PushedWeights(run.trainer.weights())
     try:
-        _iterate(run)
+        _iterate(run, weights)
     except KeyboardInterrupt:
         run.log.warn("stopping: the model is being saved (interrupt again to stop without that)")
+        save(get(run.trainer.weights()))
         return Outcome.interrupted
-    except (TooManyBadStepsError, FloatingPointError) as error:
-        run.log.warn(f"stopping: {error}; the model is being saved as it is")
+    except FloatingPointError as error:
+        run.log.warn(f"stopping: {error}; the last weights that were fine are being saved")
+        save(get(weights.proved))
         return Outcome.not_finite
+    except Exception as error:
+        run.log.warn(f"failed ({type(error).__name__}): the model is being saved")
+        save(get(run.trainer.weights()))
+        raise
+    run.log.phase("saving the model")
+    with _first_interrupt_waits(run.log):
+        save(get(run.trainer.weights()))
     return Outcome.finished
 
 
-def _iterate(run: Run) -> None:
+def _iterate(run: Run, weights: "PushedWeights") -> None:
     bad_steps = BadSteps(run.max_bad_steps)
     _evaluate(run, trained=0)
     for iteration in range(run.iterations):
         clock = Clock()
         run.log.phase("generating")
         groups = run.source.generate(iteration)
+        weights.prove()
         generate_s = clock.lap()
 
         run.log.phase("scoring")
@@ -89,7 +97,8 @@ def _iterate(run: Run) -> None:
         train_s = clock.lap()
 
         run.log.phase("pushing weights")
-        run.source.load_weights(run.trainer.weights())
+        weights.push(run.trainer.weights())
+        run.source.load_weights(weights.pushed)
         push_s = clock.lap()
 
         run.log.last_step(
@@ -110,6 +119,24 @@ def _evaluate(run: Run, trained: int) -> None:
         run.log.evaluation(trained, evaluation)
 
 
+class PushedWeights:
+    """The weights the engine generates with, and the last ones that are known to be fine.
+
+    A step with a finite loss and gradient can still ruin the weights; that shows when the engine
+    generates with them.
+    """
+
+    def __init__(self, start: Sequence[Any]) -> None:
+        self.pushed = self.proved = start
+
+    def push(self, shards: Sequence[Any]) -> None:
+        self.pushed = shards
+
+    def prove(self) -> None:
+        """The engine has generated with the pushed weights."""
+        self.proved = self.pushed
+
+
 class BadSteps:
     """Counts steps in a row whose loss or gradient was not finite."""
 
@@ -118,14 +145,29 @@ class BadSteps:
         self._in_a_row = 0
 
     def count(self, metrics: StepMetrics) -> None:
-        """Raises TooManyBadStepsError at the limit.  A step without active tokens is not bad."""
+        """Raises FloatingPointError at the limit.  A step without active tokens is not bad."""
         bad = metrics.skipped and metrics.active_tokens > 0
         self._in_a_row = self._in_a_row + 1 if bad else 0
         if self._in_a_row >= self._limit:
-            raise TooManyBadStepsError(
+            raise FloatingPointError(
                 f"{self._in_a_row} steps in a row had a loss or a gradient that was not finite "
-                "(max_bad_steps) and changed nothing"
+                "(max_bad_steps)"
             )
+
+
+@contextmanager
+def _first_interrupt_waits(log: RunLog) -> Iterator[None]:
+    """Inside, the first Ctrl-C only says what is going on; the second one interrupts."""
+
+    def wait(*_: object) -> None:
+        log.warn("the model is being saved (interrupt again to stop without that)")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ ALLOWED = {
     "start": {
         "data", "plan", "model", "task", "reward", "rollout", "megatron", "cluster", "tracking",
     },
-    "train": {"data", "model", "report", "start", "tracking"},
+    "train": {"cluster", "data", "model", "report", "start", "tracking"},
 }  # fmt: skip
 
 # library -> the rooms that may import it

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import ray
 
-from slime.config.schema import ConfigError, LocalEngine
+from slime.config.schema import ConfigError, LocalEngine, Precision
 from slime.data import TrainSample
 from slime.rollout.engine import Generation, Request, Sampling
 
@@ -69,10 +69,10 @@ class TrainActor:
 class EngineActor:
     """A rollout engine in a process of its own."""
 
-    def start(self, config: LocalEngine, model_folder: str) -> None:
+    def start(self, config: LocalEngine, precision: Precision, model_folder: str) -> None:
         from slime.rollout.local import LocalEngine as Engine
 
-        self._engine = Engine(model_folder, config.batch_size)
+        self._engine = Engine(model_folder, config.batch_size, precision)
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
         return self._engine.generate(requests, sampling)

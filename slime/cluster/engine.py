@@ -6,7 +6,7 @@ from typing import Any
 
 from slime.cluster.actors import EngineActor
 from slime.cluster.place import get, place, threads_for
-from slime.config.schema import ClusterConfig, LocalEngine
+from slime.config.schema import ClusterConfig, LocalEngine, Precision
 from slime.rollout.engine import Generation, Request, Sampling
 
 
@@ -26,8 +26,12 @@ class RemoteEngine:
 
 
 def start_engine(
-    config: LocalEngine, model_folder: str, cluster: ClusterConfig
+    config: LocalEngine,
+    precision: Precision,
+    model_folder: str,
+    cluster: ClusterConfig,
+    gpus: float,
 ) -> tuple[RemoteEngine, list[Any]]:
     """Place the engine; the second value is what to `get` before the first use of it."""
-    actor = place(EngineActor, cluster, threads=threads_for(1))
-    return RemoteEngine(actor), [actor.start.remote(config, model_folder)]
+    actor = place(EngineActor, cluster, threads=threads_for(1), gpus=gpus)
+    return RemoteEngine(actor), [actor.start.remote(config, precision, model_folder)]

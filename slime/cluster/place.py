@@ -3,15 +3,14 @@
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayTaskError
 
 from slime.cluster.session import cores
 from slime.config.schema import ClusterConfig, ConfigError
 
 
-def place(actor: type, config: ClusterConfig, *, threads: int) -> Any:
-    """The handle of a new actor process with this many compute threads.
+def place(actor: type, config: ClusterConfig, *, threads: int, gpus: float) -> Any:
+    """The handle of a new actor process with this many compute threads and this share of a GPU.
 
     Ray would give each process one OpenMP thread; generation and training alternate, so each may
     have all cores, and the one that waits must not spin on them (PASSIVE).
@@ -21,7 +20,7 @@ def place(actor: type, config: ClusterConfig, *, threads: int) -> Any:
         environment["GLOO_SOCKET_IFNAME"] = "lo"
     remote = ray.remote(
         num_cpus=1,
-        num_gpus=1 if torch.cuda.is_available() else 0,
+        num_gpus=gpus,
         runtime_env={"env_vars": environment},
     )(actor)
     return remote.remote()

@@ -3,14 +3,21 @@
 import logging
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import ray
+from ray._private import ray_constants
 
 from slime.config.schema import ClusterConfig, ConfigError
 
-LOOPBACK = "127.0.0.1"
+# Ray's own switch between one node and a cluster: without one, every server listens on the loopback
+# interface only.  Ray reads it when it is imported, hence the constant; its processes inherit it.
+_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+_CONNECT_SECONDS = 5.0
 
 
 def cores() -> int:
@@ -18,16 +25,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+@dataclass(frozen=True, slots=True)
+class GpuShares:
+    """How much of a GPU each actor gets."""
+
+    train_worker: float
+    engine: float
+
+
 @contextmanager
-def ray_session(config: ClusterConfig, actors: int) -> Iterator[None]:
+def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iterator[GpuShares]:
     """Ray is up inside the block and gone, with every process it started, after it.
 
     A private Ray advertises one CPU per actor: on a small machine the actors take turns anyway,
     and scheduling must never wait for a core that does not exist.
-    Raises ConfigError when the cluster at config.address cannot be reached.
+    Raises ConfigError when the cluster at config.address cannot be reached, or has no room.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     terminate = signal.getsignal(signal.SIGTERM)
+    actors = train_workers + engines
     if config.address is None:
         _start_private_ray(actors)
     else:
@@ -35,26 +51,57 @@ def ray_session(config: ClusterConfig, actors: int) -> Iterator[None]:
     # Ray has put a handler of its own there, which exits at once; ours lets a run end well.
     signal.signal(signal.SIGTERM, terminate)
     try:
-        yield
+        free = ray.available_resources()
+        if free.get("CPU", 0) < actors:
+            raise ConfigError(
+                f"cluster.address={config.address}: the cluster has {free.get('CPU', 0):g} free "
+                f"CPUs and this run needs {actors}, one for each worker: wait for others to end, "
+                "or write cluster=local for a private Ray"
+            )
+        yield gpu_shares(int(free.get("GPU", 0)), train_workers, engines)
     finally:
         ray.shutdown()
 
 
+def gpu_shares(gpus: int, train_workers: int, engines: int) -> GpuShares:
+    """A GPU for every actor where there are enough; else each engine shares a train worker's.
+
+    The shares are such that two train workers never meet on one GPU, which NCCL does not allow.
+    Raises ConfigError when there are fewer GPUs than train workers, but some.
+    """
+    if gpus == 0:
+        return GpuShares(0, 0)
+    if gpus < train_workers:
+        raise ConfigError(
+            f"parallel.data={train_workers} needs a GPU for each train worker, and {gpus} are "
+            f"free: write parallel.data={gpus}"
+        )
+    if gpus >= train_workers + engines:
+        return GpuShares(1, 1)
+    return GpuShares(0.6, 0.4)
+
+
 def _start_private_ray(actors: int) -> None:
+    os.environ[_SWITCH] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(
         address="local",
         num_cpus=max(actors, cores()),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        _node_ip_address=LOOPBACK,
     )
 
 
 def _join(address: str) -> None:
+    os.environ.pop(_SWITCH, None)
+    ray_constants.ENABLE_RAY_CLUSTER = True
     try:
+        if address != "auto":  # Ray itself would try for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(
             f"cluster.address={address}: no Ray cluster answers ({reason}); start one with "

@@ -51,11 +51,6 @@ class Trainer:
         """References to the safetensors shards of the current weights, under Hugging Face names."""
         return [actor.export_weights.remote() for actor in self.actors]
 
-    def fetch_weights(self) -> list[bytes]:
-        """The shards themselves."""
-        shards: list[bytes] = get(self.weights())
-        return shards
-
     def close(self) -> None:
         get([actor.close.remote() for actor in self.actors])
 
@@ -87,10 +82,14 @@ def _set_ref(sample: TrainSample, log_probs_R: Tensor) -> TrainSample:
     return replace(sample, reference_log_probs_R=log_probs_R)
 
 
-def start_trainer(spec: TrainWorkerSpec, cluster: ClusterConfig) -> tuple[Trainer, list[Any]]:
+def start_trainer(
+    spec: TrainWorkerSpec, cluster: ClusterConfig, gpus: float
+) -> tuple[Trainer, list[Any]]:
     """Place the train workers; the second value is what to `get` before the first use of them."""
     size = spec.parallel.data
-    actors = tuple(place(TrainActor, cluster, threads=threads_for(size)) for _ in range(size))
+    actors = tuple(
+        place(TrainActor, cluster, threads=threads_for(size), gpus=gpus) for _ in range(size)
+    )
     address, port = get(actors[0].reserve_address.remote(cluster.rendezvous_port))
     starting = [
         actor.start.remote(spec, Rendezvous(rank, size, address, port))

@@ -39,7 +39,7 @@ class Preflight(Callback):
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with _leave_on_error():
             _check(read_composed(without_hydra(config), _as_written(config)))
-            _make_folder("hydra.run.dir", config.hydra.run.dir)
+            _make_folder("hydra.run.dir", config.hydra.run.dir, "run.json")
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with _leave_on_error():
@@ -47,7 +47,7 @@ class Preflight(Callback):
                 swept = [f"{k}={v}" for k, v in (config.hydra.sweeper.params or {}).items()]
                 loader = GlobalHydra.instance().config_loader()
                 _check_sweep(loader, [*swept, *_as_written(config)])
-            _make_folder("hydra.sweep.dir", config.hydra.sweep.dir)
+            _make_folder("hydra.sweep.dir", config.hydra.sweep.dir, "*/run.json")
 
 
 def _check(config: Config) -> Config:
@@ -86,8 +86,10 @@ def _leave_on_error() -> Iterator[None]:
         sys.exit(1)
 
 
-def _make_folder(key: str, folder: str) -> None:
-    """Raises ConfigError if the run cannot write there."""
+def _make_folder(key: str, folder: str, record: str) -> None:
+    """Raises ConfigError if the run cannot write there, or another one left its `record` there."""
+    if any(Path(folder).glob(record)):
+        raise ConfigError(f"{folder} already holds a run: pass {key}=<another folder>")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

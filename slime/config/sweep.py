@@ -1,5 +1,6 @@
 """All jobs of a sweep, read before the first one starts."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,24 @@ def sweep_problems(jobs: Sequence[SweepJob]) -> list[str]:
     for job in jobs:
         for line in job.problems:
             having.setdefault(line, []).append(job.number)
-    return [f"{line} ({_named(numbers, len(jobs))})" for line, numbers in having.items()]
+    lines = [f"{line} ({_named(numbers, len(jobs))})" for line, numbers in having.items()]
+    return lines + _shared_save_folders(jobs)
+
+
+def _shared_save_folders(jobs: Sequence[SweepJob]) -> list[str]:
+    """A line for each rollout.save of more than one job: all but the first would fail."""
+    saving: dict[str, list[SweepJob]] = {}
+    for job in jobs:
+        if job.config is not None and job.config.rollout.save is not None:
+            folder = os.path.abspath(os.path.expanduser(job.config.rollout.save))
+            saving.setdefault(folder, []).append(job)
+    return [
+        f"rollout.save={folder} is one folder for several runs "
+        f"({_named([job.number for job in sharing], len(jobs))}): make it depend on what differs "
+        f"between them, e.g. 'rollout.save=saved/${{seed}}' in a sweep over seed"
+        for folder, sharing in saving.items()
+        if len(sharing) > 1
+    ]
 
 
 def sweep_table(jobs: Sequence[SweepJob]) -> str:

@@ -13,7 +13,6 @@ from megatron.core.transformer.transformer_block import (
 )
 from torch import Tensor
 
-from slime.config.schema import Precision
 from slime.megatron.attention import PackedAttention
 from slime.megatron.norm import RMSNorm
 from slime.megatron.onednn import multiply_with_onednn, runs_faster_with_onednn
@@ -38,16 +37,6 @@ class LanguageModel(GPTModel):  # type: ignore[misc]  # megatron-core has no typ
         else:
             weight = self.output_layer.weight
         return weight
-
-
-def parameter_dtype(precision: Precision) -> torch.dtype:
-    match precision:
-        case Precision.float32:
-            return torch.float32
-        case Precision.bfloat16:
-            return torch.bfloat16
-        case Precision.auto:
-            return torch.bfloat16 if torch.cuda.is_available() else torch.float32
 
 
 def build_model(

@@ -29,11 +29,12 @@ from slime.loss import (
 from slime.megatron import device_layer
 from slime.megatron.convert import export, load_folder
 from slime.megatron.metrics import step_metrics
-from slime.megatron.model import LanguageModel, build_model, parameter_dtype
+from slime.megatron.model import LanguageModel, build_model
 from slime.megatron.optimizer import build_optimizer
 from slime.megatron.passes import accumulate_gradients, read_hidden_states
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import Architecture, read_architecture
+from slime.model.precision import dtype_of
 
 __all__ = ["Rendezvous", "TrainWorker", "TrainWorkerSpec"]
 
@@ -52,7 +53,7 @@ class TrainWorker:
             )
         folder = Path(spec.model_folder)
         architecture = read_architecture(folder)
-        dtype = parameter_dtype(spec.parallel.precision)
+        dtype = dtype_of(spec.parallel.precision)
         self._temperature = spec.temperature
         self._loss = build_loss(spec.loss)
 

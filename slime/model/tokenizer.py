@@ -80,8 +80,19 @@ class Tokenizer:
         entry = self._tokenizer.get_vocab().get(text)
         if entry is not None:
             return [entry]
-        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        return tokens
+        alone: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        within = self._within(text)
+        return within if len(within) == 1 else alone
+
+    def _within(self, text: str) -> list[int]:
+        """The tokens of `text` after another text; [] if they cannot be told from that one's.
+
+        SentencePiece models put a space before a text that stands alone: a line end is two tokens
+        there, but one inside a text.
+        """
+        before: list[int] = self._tokenizer.encode("a", add_special_tokens=False)
+        both: list[int] = self._tokenizer.encode(f"a{text}", add_special_tokens=False)
+        return both[len(before) :] if both[: len(before)] == before else []
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

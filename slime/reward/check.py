@@ -1,21 +1,18 @@
 """What can be known about reward=... before training starts."""
 
-from collections.abc import Iterable, Iterator
-
 from slime.config.schema import FirstNumberReward, LastNumberReward, RewardConfig
 from slime.reward.answers import number_of
 
 
-def answer_problems(config: RewardConfig, answers: Iterable[str]) -> Iterator[str]:
-    """One line when an answer can never be right under this reward (the first such answer)."""
+def answer_problem(config: RewardConfig, answer: str) -> str | None:
+    """Why `answer` can never be right under this reward; None if it can."""
     if not isinstance(config, FirstNumberReward | LastNumberReward):
-        return
-    for answer in answers:
-        try:
-            number_of(answer)
-        except ValueError as not_a_number:
-            yield (
-                f"reward={config.name} compares numbers, but {not_a_number}; use "
-                f"reward=exact_match or reward=function"
-            )
-            return
+        return None
+    try:
+        number_of(answer)
+    except ValueError as not_a_number:
+        return (
+            f"{not_a_number}, and reward={config.name} compares numbers; use reward=exact_match or "
+            f"reward=function"
+        )
+    return None

@@ -38,6 +38,10 @@ class ScoringLostError(Exception):
     """No result will come from this process any more: it hangs or died.  The message says which."""
 
 
+class ScoringStartError(RuntimeError):
+    """The process did not come to the point where it can score.  The message says why."""
+
+
 class ScoringProcess:
     """A child that scores with the function at module:name; started at once, ready later."""
 
@@ -59,7 +63,7 @@ class ScoringProcess:
     def send(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Ask for the scores of (response, answer) pairs; the next results are theirs, in order.
 
-        Raises RuntimeError when the child cannot start, ConnectionError when it is dead.
+        Raises ScoringStartError when the child cannot start, ConnectionError when it is dead.
         """
         if not self._ready:
             self._wait_until_ready()
@@ -81,9 +85,9 @@ class ScoringProcess:
         try:
             started = self.result(START_SECONDS)
         except ScoringLostError as lost:
-            raise RuntimeError(f"the start of the scoring process {lost}") from None
+            raise ScoringStartError(f"the start of the scoring process {lost}") from None
         if isinstance(started, Failure):
-            raise RuntimeError(f"the scoring process did not start: {started.reason}")
+            raise ScoringStartError(f"the scoring process did not start: {started.reason}")
         self._ready = True
 
     def kill(self) -> None:

@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from slime.config.schema import RewardConfig
-from slime.reward.build import build_reward, reward_path
-from slime.reward.process import Failure, Score, ScoringLostError, ScoringProcess
+from slime.reward.build import build_reward, describe, reward_path
+from slime.reward.process import Failure, Score, ScoringLostError, ScoringProcess, ScoringStartError
 
 if TYPE_CHECKING:  # torch; the scoring process imports this package and must start fast
     from slime.data import Group, Rollout
@@ -36,7 +36,8 @@ class Scorer:
     """Scores rollouts one after the other in one child process, started when entered.
 
     A function that raises, returns no finite number, takes longer than reward.timeout_seconds or
-    kills its process costs that one rollout its reward, nothing else.
+    kills its process costs that one rollout its reward, nothing else.  A process that started once
+    and cannot start again costs the rollouts that wait for it theirs; the next call tries anew.
     """
 
     def __init__(self, config: RewardConfig) -> None:
@@ -45,6 +46,7 @@ class Scorer:
         self._config = config
         self._path = reward_path(config)
         self._process: ScoringProcess | None = None
+        self._has_started = False
 
     def __enter__(self) -> Self:
         self._process = ScoringProcess(self._path)
@@ -59,7 +61,10 @@ class Scorer:
         self._kill()
 
     def score(self, groups: "Sequence[Group]") -> ScoredGroups:
-        """The same groups in the same order, every rollout with its reward."""
+        """The same groups in the same order, every rollout with its reward.
+
+        Raises ScoringStartError when the scoring process never started.
+        """
         pairs = [(r.text, group.prompt.answer) for group in groups for r in group.rollouts]
         results = iter(self._results(pairs))
         failures: list[RewardFailure] = []
@@ -82,9 +87,8 @@ class Scorer:
     def _results(self, pairs: Sequence[tuple[str, str]]) -> list[Score | Failure]:
         results: list[Score | Failure] = []
         while len(results) < len(pairs):
-            process = self._process = self._process or ScoringProcess(self._path)
             try:
-                process.send(pairs[len(results) :])
+                process = self._asked(pairs[len(results) :])
                 while len(results) < len(pairs):
                     results.append(process.result(self._config.timeout_seconds))
             except ScoringLostError as lost:  # the others are asked for again, of a new process
@@ -92,7 +96,19 @@ class Scorer:
                 self._kill()
             except ConnectionError:  # it had died before it was asked: nobody's fault
                 self._kill()
+            except (ScoringStartError, OSError) as failed:
+                self._kill()
+                if not self._has_started:
+                    raise
+                results += [Failure(describe(failed))] * (len(pairs) - len(results))
         return results
+
+    def _asked(self, pairs: Sequence[tuple[str, str]]) -> ScoringProcess:
+        """The process, started if there is none, and about to answer these pairs."""
+        process = self._process = self._process or ScoringProcess(self._path)
+        process.send(pairs)
+        self._has_started = True
+        return process
 
     def _kill(self) -> None:
         if self._process is not None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from slime.config.schema import Precision
 from slime.model.onednn import multiply_with_onednn
+from slime.model.precision import dtype_of
 from slime.rollout.decode import decode
 from slime.rollout.engine import Engine, Generation, Request, Sampling
 from slime.rollout.sampling import build_sampler
@@ -16,9 +18,11 @@ from slime.rollout.weights import copy_weights
 
 
 class LocalEngine(Engine):
-    """float32 on the CPU, bfloat16 on a GPU."""
+    """On a GPU where there is one, else on the CPU."""
 
-    def __init__(self, model_folder: str, batch_size: int) -> None:
+    def __init__(
+        self, model_folder: str, batch_size: int, precision: Precision = Precision.auto
+    ) -> None:
         """Load the model in `model_folder`; generate at most `batch_size` rollouts at once.
 
         Raises RuntimeError in a process where torch was altered to run Megatron on the CPU.
@@ -32,7 +36,7 @@ class LocalEngine(Engine):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         model = AutoModelForCausalLM.from_pretrained(
             Path(model_folder),
-            dtype=torch.bfloat16 if device.type == "cuda" else torch.float32,
+            dtype=dtype_of(precision),
             local_files_only=True,
             trust_remote_code=False,
         )

@@ -2,9 +2,9 @@
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from slime.config.schema import ConfigError
 from slime.data import Finish, Group, Prompt, Rollout, Sample
+from slime.rollout.check import replay_problems, save_problems
+from slime.rollout.engine import Sampling
 
 FORMAT, VERSION = "slime-rollouts", 1
 INDEX, TENSORS = "rollouts.json", "samples.safetensors"
@@ -28,28 +30,35 @@ _DTYPES = {
 }
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SavedIteration:
+    """An iteration's scored groups, and the distribution their rollout log-probs are under."""
+
+    temperature: float
+    top_p: float
+    groups: tuple[Group, ...]
+
+
 def open_save_folder(folder: Path) -> None:
     """Make the folder of rollout.save.
 
     Raises ConfigError when it cannot be written, or holds the iterations of another run.
     """
-    if _saved(folder):
-        raise ConfigError(
-            f"rollout.save: {folder} already holds saved iterations; name another folder"
-        )
+    for problem in save_problems(folder):
+        raise ConfigError(problem)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as failed:
         raise ConfigError(f"rollout.save: cannot make {folder} ({failed.strerror})") from failed
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"rollout.save: {folder} cannot be written to; name another folder")
 
 
-def save_iteration(folder: Path, iteration: int, groups: Sequence[Group]) -> None:
-    """Write the groups of `iteration` into `folder`.
+def save_iteration(
+    folder: Path, sampling: Sampling, iteration: int, groups: Sequence[Group]
+) -> None:
+    """Write the groups of `iteration`, which `sampling` gave, into `folder`.
 
     Written aside and renamed: an iteration that can be seen is whole.  Raises ConfigError when it
-    was saved before or cannot be written.
+    was saved before or cannot be written, ValueError for a rollout without samples.
     """
     target = _folder_of(folder, iteration)
     if target.exists():
@@ -58,6 +67,8 @@ def save_iteration(folder: Path, iteration: int, groups: Sequence[Group]) -> Non
         "format": FORMAT,
         "version": VERSION,
         "iteration": iteration,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
         "groups": [_group_to_json(group) for group in groups],
     }
     text = json.dumps(index, indent=1, allow_nan=False)
@@ -73,43 +84,21 @@ def save_iteration(folder: Path, iteration: int, groups: Sequence[Group]) -> Non
         raise ConfigError(f"rollout.save: cannot write {target} ({failed})") from failed
 
 
-def count_iterations(folder: Path) -> int:
-    """How many iterations, from 0 on, were saved in `folder`.
-
-    Raises ConfigError when it is no such folder, or an iteration in between is missing.
-    """
-    if not folder.is_dir():
-        raise ConfigError(f"rollout.engine.path: {folder} is not a folder")
-    saved = _saved(folder)
-    if not saved:
-        raise ConfigError(
-            f"rollout.engine.path: {folder} holds no saved iterations; write them with "
-            f"rollout.save={folder}"
-        )
-    missing = sorted(set(range(max(saved))) - saved)
-    if missing:
-        raise ConfigError(f"rollout.engine.path: {folder} lacks iteration {missing[0]}")
-    return len(saved)
-
-
-def check_replay(folder: Path, iterations: int) -> None:
-    """Raise ConfigError unless `folder` has that many iterations."""
-    saved = count_iterations(folder)
-    if saved < iterations:
-        raise ConfigError(
-            f"iterations={iterations}: {folder} (rollout.engine.path) has only {saved} saved "
-            f"iterations; write iterations={saved} or less"
-        )
-
-
 def load_iteration(folder: Path, iteration: int) -> list[Group]:
-    """The groups of `iteration` as they were saved.
+    """The groups of `iteration` as they were saved; see read_iteration for what is raised."""
+    return list(read_iteration(folder, iteration).groups)
 
-    Raises ConfigError when it is missing, damaged, or of another version of the format.
+
+def read_iteration(folder: Path, iteration: int) -> SavedIteration:
+    """`iteration` as it was saved.
+
+    Raises ConfigError when it is missing, damaged, of another version of the format, or has a
+    rollout without samples.
     """
     source = _folder_of(folder, iteration)
     if not source.is_dir():
-        check_replay(folder, iteration + 1)
+        for problem in replay_problems(folder, iteration + 1):
+            raise ConfigError(problem)
     try:
         index = json.loads((source / INDEX).read_text(encoding="utf-8"))
         if (index["format"], index["version"]) != (FORMAT, VERSION):
@@ -120,19 +109,23 @@ def load_iteration(folder: Path, iteration: int) -> list[Group]:
         tensors = load_file(source / TENSORS)
         if {name: t.dtype for name, t in tensors.items()} != _DTYPES:
             raise ValueError(f"{TENSORS} does not hold the tensors of the format")
-        return _Reader(tensors).groups(index["groups"])
+        return SavedIteration(
+            temperature=float(index["temperature"]),
+            top_p=float(index["top_p"]),
+            groups=tuple(_Reader(tensors).groups(index["groups"])),
+        )
     except ConfigError:
         raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as broken:
-        reason = str(broken).splitlines()[0] if str(broken) else type(broken).__name__
         raise ConfigError(
-            f"rollout.engine.path: {source} is damaged ({reason}); save it again"
+            f"rollout.engine.path: {source} is damaged ({_reason(broken)}); save it again"
         ) from broken
 
 
-def _saved(folder: Path) -> set[int]:
-    names = (re.fullmatch(r"iteration_(\d{5,})", path.name) for path in folder.glob("iteration_*"))
-    return {int(name[1]) for name in names if name}
+def _reason(broken: Exception) -> str:
+    if isinstance(broken, KeyError):
+        return f"{broken} is missing"
+    return str(broken).splitlines()[0] if str(broken) else type(broken).__name__
 
 
 def _folder_of(folder: Path, iteration: int) -> Path:
@@ -156,6 +149,8 @@ def _tensors(samples: Sequence[Sample]) -> dict[str, Tensor]:
 
 def _group_to_json(group: Group) -> dict[str, Any]:
     prompt = group.prompt
+    for rollout in group.rollouts:
+        _check_samples(rollout)
     return {
         "prompt": {"id": prompt.id, "text": prompt.text, "answer": prompt.answer},
         "rollouts": [
@@ -170,6 +165,15 @@ def _group_to_json(group: Group) -> dict[str, Any]:
             for rollout in group.rollouts
         ],
     }
+
+
+def _check_samples(rollout: Rollout) -> None:
+    """Losses count the rollouts that their samples name: one that none names would be missed."""
+    if not rollout.samples:
+        raise ValueError(f"rollout {rollout.id} has no samples")
+    for sample in rollout.samples:
+        if sample.rollout_id != rollout.id:
+            raise ValueError(f"rollout {rollout.id} has a sample of rollout {sample.rollout_id}")
 
 
 def _sample_to_json(sample: Sample) -> dict[str, Any]:
@@ -197,7 +201,7 @@ class _Reader:
         return groups
 
     def _rollout(self, values: dict[str, Any]) -> Rollout:
-        return Rollout(
+        rollout = Rollout(
             id=values["id"],
             prompt_id=values["prompt_id"],
             samples=tuple(self._sample(sample) for sample in values["samples"]),
@@ -205,6 +209,8 @@ class _Reader:
             finish=Finish(values["finish"]),
             reward=values["reward"],
         )
+        _check_samples(rollout)
+        return rollout
 
     def _sample(self, values: dict[str, Any]) -> Sample:
         response_tokens = values["response_tokens"]

@@ -39,9 +39,13 @@ def uniform_numbers(seeds: Sequence[int], count: int) -> Tensor:
 
 
 def greedy(logits_BV: Tensor, numbers_B: Tensor) -> tuple[Tensor, Tensor]:
-    """The likeliest token.  It has probability 1 under this distribution, so log-prob 0."""
+    """The likeliest token.  It has probability 1 under this distribution, so log-prob 0.
+
+    A row whose logits are not finite has no likeliest token: its log-prob is nan.
+    """
     tokens_B = logits_BV.argmax(-1)
-    return tokens_B, torch.zeros_like(numbers_B, dtype=torch.float32)
+    finite_B = logits_BV.isfinite().all(-1)
+    return tokens_B, torch.where(finite_B, 0.0, torch.nan).to(numbers_B.device)
 
 
 def from_all(logits_BV: Tensor, numbers_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

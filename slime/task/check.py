@@ -1,6 +1,6 @@
 """What can be known about task=... before anything heavy is imported."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from slime.config.schema import ConfigError, JsonlTask, TaskConfig
@@ -9,22 +9,38 @@ from slime.task.lines import read_examples
 HELD_OUT_EVERY = 10  # without an evaluation file, every tenth line of the training file
 
 
-def problems(config: TaskConfig) -> Iterator[str]:
-    """One line for each file that is missing or empty, or has a malformed line (the first one)."""
+# What is wrong with an answer; None if nothing is.
+Judge = Callable[[str], str | None]
+
+
+def accept(_: str) -> None:
+    """The judge where every answer can be right."""
+
+
+def problems(config: TaskConfig, judge: Judge) -> Iterator[str]:
+    """One line for each file that is missing or empty, or has a line that is malformed or whose
+    answer `judge` refuses (the first one).
+    """
     if not isinstance(config, JsonlTask):
         return
     least = 1 if config.evaluation_path is not None else HELD_OUT_EVERY
-    yield from _file_problems("task.path", config.path, least)
+    yield from _file_problems("task.path", config.path, least, judge)
     if config.evaluation_path is not None:
-        yield from _file_problems("task.evaluation_path", config.evaluation_path, 1)
+        yield from _file_problems("task.evaluation_path", config.evaluation_path, 1, judge)
 
 
-def _file_problems(key: str, path: str, least: int) -> Iterator[str]:
+def _file_problems(key: str, path: str, least: int, judge: Judge) -> Iterator[str]:
+    count, refused = 0, None
     try:
-        count = sum(1 for _ in read_examples(key, Path(path).expanduser()))
+        for example in read_examples(key, Path(path).expanduser()):
+            count += 1
+            if refused is None and (reason := judge(example.answer)) is not None:
+                refused = f"{example.where} {reason}"
     except ConfigError as malformed:
         yield str(malformed)
         return
+    if refused is not None:
+        yield refused
     if count == 0:
         yield f"{key}: {path} is empty"
     elif count < least:

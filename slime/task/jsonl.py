@@ -7,7 +7,7 @@ from random import Random
 
 from slime.config.schema import ConfigError, JsonlTask
 from slime.data import Prompt
-from slime.task.check import HELD_OUT_EVERY, problems
+from slime.task.check import HELD_OUT_EVERY, accept, problems
 from slime.task.lines import Example, read_examples
 from slime.task.protocol import HELD_OUT_IDS, RenderChat, Task
 
@@ -18,7 +18,7 @@ class Jsonl(Task):
     """
 
     def __init__(self, config: JsonlTask, seed: int, render_chat: RenderChat) -> None:
-        found = list(problems(config))
+        found = list(problems(config, accept))
         if found:
             raise ConfigError("\n".join(found))
         self._seed = seed
@@ -50,6 +50,10 @@ class Jsonl(Task):
     def _prompt(self, prompt_id: int, example: Example) -> Prompt:
         prompt = example.prompt
         text = prompt if isinstance(prompt, str) else self._render_chat(prompt)
+        if not text:
+            raise ConfigError(
+                f"{example.where} the model's chat template makes an empty text of the messages"
+            )
         return Prompt(prompt_id, text, example.answer)
 
 

@@ -1,8 +1,10 @@
 """The lines of a JSONL task file, each with what is wrong with it.  Standard library only."""
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ Messages = list[dict[str, str]]
 class Example:
     """One line: a text, or a conversation that waits for the model's answer."""
 
-    line: int  # counted from 1
+    where: str  # config key, file and line, to begin a message with
     prompt: str | Messages
     answer: str
 
@@ -24,7 +26,8 @@ def read_examples(key: str, path: Path) -> Iterator[Example]:
     """The examples of a file; empty lines are skipped.
 
     key: the config key that named the file.  Raises ConfigError with the file and the line number
-    at the first line that is not one {"prompt", "answer"} or {"messages", "answer"} object.
+    at the first line that is not one {"prompt", "answer"} or {"messages", "answer"} object, holds
+    a text that UTF-8 cannot, or an answer that is no finite number.
     """
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
@@ -33,21 +36,47 @@ def read_examples(key: str, path: Path) -> Iterator[Example]:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    yield _example(line, number, f"{key}: {path} line {number}:")
+                    yield _example(line, f"{key}: {path} line {number}:", first=number == 1)
     except OSError as unreadable:
         raise ConfigError(f"{key}: cannot read {path} ({unreadable.strerror})") from unreadable
 
 
-def _example(line: bytes, number: int, where: str) -> Example:
+def _example(line: bytes, where: str, *, first: bool) -> Example:
     try:
-        values = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        values = json.loads(
+            line.decode("utf-8-sig" if first else "utf-8"), object_pairs_hook=_object
+        )
+        if not isinstance(values, dict):
+            raise ConfigError(f'{where} must be an object {{"prompt": ..., "answer": ...}}')
+        return Example(where, _prompt(values, where), _answer(values, where))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where} not UTF-8 (byte {error.start + 1})") from None
-    except ValueError as error:
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{where} has half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+        ) from None
+    except _TwiceError as error:
+        raise ConfigError(f"{where} an object has the key {error} twice") from None
+    except RecursionError:
+        raise ConfigError(f"{where} lists or objects are nested too deeply") from None
+    except json.JSONDecodeError as error:
         raise ConfigError(f"{where} not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f'{where} must be an object {{"prompt": ..., "answer": ...}}')
-    return Example(number, _prompt(values, where), _answer(values, where))
+    except ConfigError:
+        raise
+    except ValueError as error:  # a whole number of more digits than Python reads
+        raise ConfigError(f"{where} {str(error).partition(';')[0]}") from None
+
+
+class _TwiceError(Exception):
+    """JSON leaves open which of two equal keys counts."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(_short(next(name for name in names if names.count(name) > 1)))
+    return values
 
 
 def _prompt(values: dict[str, Any], where: str) -> str | Messages:
@@ -59,6 +88,7 @@ def _prompt(values: dict[str, Any], where: str) -> str | Messages:
     if isinstance(prompt, str) and given == ["prompt"]:
         if not prompt:
             raise ConfigError(f'{where} "prompt" is empty')
+        prompt.encode()
         return prompt
     if isinstance(prompt, list):
         return _messages(prompt, where)
@@ -75,6 +105,7 @@ def _messages(messages: list[Any], where: str) -> Messages:
                 f'{where} message {place} must be {{"role": text, "content": text}}, got '
                 f"{_short(message)}"
             )
+    json.dumps(messages, ensure_ascii=False).encode()
     return messages
 
 
@@ -88,9 +119,15 @@ def _answer(values: dict[str, Any], where: str) -> str:
     answer = values["answer"]
     if isinstance(answer, bool) or not isinstance(answer, (str, int, float)):
         raise ConfigError(f'{where} "answer" must be a text or a number, got {_short(answer)}')
-    return str(answer)
+    if isinstance(answer, float):
+        if not math.isfinite(answer):
+            raise ConfigError(f'{where} "answer" must be a finite number, got {_short(answer)}')
+        return format(Decimal(str(answer)), "f")  # as people write it: 0.0000001, not 1e-07
+    text = str(answer)
+    text.encode()
+    return text
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False).encode(errors="backslashreplace").decode()
     return text if len(text) <= 60 else text[:57] + "..."

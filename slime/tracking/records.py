@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from statistics import fmean, pstdev
 from typing import Any
 
+import torch
+
 from slime.data import Finish, Group
 
 
@@ -20,6 +22,8 @@ class RolloutMetrics:
     truncated_fraction: float
     zero_variance_fraction: float
     reward_failures: int
+    neg_logprob_mean: float
+    active_tokens: int
     rollouts: int
     prompts: int
 
@@ -69,9 +73,20 @@ def rollout_metrics(groups: Sequence[Group], reward_failures: int) -> RolloutMet
         truncated_fraction=fmean(r.finish is Finish.length for r in rollouts),
         zero_variance_fraction=fmean(unanimous),
         reward_failures=reward_failures,
+        neg_logprob_mean=_neg_logprob_mean(groups),
+        active_tokens=sum(s.active_tokens for r in rollouts for s in r.samples),
         rollouts=len(rollouts),
         prompts=len(groups),
     )
+
+
+def _neg_logprob_mean(groups: Sequence[Group]) -> float:
+    """Over all active tokens: an estimate of the sampling distribution's entropy per token."""
+    log_probs = [
+        s.rollout_log_probs_R[s.loss_mask_R] for g in groups for r in g.rollouts for s in r.samples
+    ]
+    log_probs_T = torch.cat(log_probs)
+    return -log_probs_T.double().mean().item() if len(log_probs_T) else 0.0
 
 
 def flat(prefix: str, record: Any) -> dict[str, Any]:

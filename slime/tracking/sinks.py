@@ -19,11 +19,12 @@ class Sink(Protocol):
 class JsonLines:
     """One JSON object a line, flushed at once, so that a killed run has lost none.
 
-    NaN is not JSON: a record that holds one raises ValueError.
+    NaN is not JSON: a record that holds one raises ValueError.  A file of another run is never
+    added to: FileExistsError.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", encoding="utf-8")
+        self._file = path.open("x", encoding="utf-8", errors="backslashreplace")
 
     def write(self, record: dict[str, Any], x: int) -> None:  # noqa: ARG002 - a Sink's signature
         self._file.write(json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n")
@@ -34,7 +35,7 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Scalars of every record in TensorBoard's event format."""
+    """Scalars of every record in TensorBoard's event format, train/ by step, the rest by x."""
 
     def __init__(self, folder: Path) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -44,7 +45,8 @@ class TensorBoard:
     def write(self, record: dict[str, Any], x: int) -> None:
         for name, value in record.items():
             if "/" in name and isinstance(value, int | float):
-                self._writer.add_scalar(name, value, x)
+                at = record["step"] if name.startswith("train/") else x
+                self._writer.add_scalar(name, value, at)
         self._writer.flush()
 
     def close(self) -> None:

@@ -59,6 +59,7 @@ def test_a_config_error_is_one_line_on_stderr_and_exit_code_2(arguments, message
         ["foo=1"],
         ["-m", "seed=0,-1"],
         ["task=jsonl", "task.path=/no/where"],
+        ["rollout/engine=replay", "rollout.engine.path=/no/where"],
     ],
 )
 def test_a_config_error_comes_before_anything_heavy_is_imported(arguments, tmp_path):
@@ -100,6 +101,42 @@ def test_a_config_error_that_only_the_run_finds_is_one_line_too(command):
     ended = command(train=train)
     assert ended.messages == ["port 1 is taken: write cluster.rendezvous_port=0"]
     assert ended.exit_code == 2
+
+
+def test_sizes_of_what_would_be_generated_do_not_matter_to_a_replay(command, tmp_path):
+    (tmp_path / "saved" / "iteration_00000").mkdir(parents=True)
+    replay = ["rollout/engine=replay", "rollout.engine.path=saved", "iterations=1"]
+    ended = command(*replay, "steps_per_iteration=7", "parallel.max_tokens_per_microbatch=20")
+    assert (ended.exit_code, ended.err, len(ended.trained)) == (0, "", 1)
+
+
+def test_a_folder_of_rollouts_that_does_not_do_is_known_before_a_run_folder_is_made(
+    command, tmp_path
+):
+    (tmp_path / "saved" / "iteration_00000").mkdir(parents=True)
+    ended = command("rollout.save=saved")
+    assert ended.messages == [
+        "rollout.save: saved already holds saved iterations; name another folder"
+    ]
+    ended = command("rollout/engine=replay", "rollout.engine.path=saved", "iterations=2")
+    assert ended.messages[0].startswith(
+        "iterations=2: saved (rollout.engine.path) has only 1 saved"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["saved"]
+
+
+def test_an_answer_that_the_reward_cannot_judge_is_known_before_a_run_folder_is_made(
+    command, tmp_path
+):
+    lines = ['{"prompt": "a", "answer": "1"}', '{"prompt": "b", "answer": "Rome"}'] * 6
+    (tmp_path / "data.jsonl").write_text("\n".join(lines))
+    ended = command("task=jsonl", "task.path=data.jsonl")
+    assert ended.messages == [
+        "task.path: data.jsonl line 2: the answer 'Rome' is not a number, and reward=first_number "
+        "compares numbers; use reward=exact_match or reward=function"
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
+    assert command("task=jsonl", "task.path=data.jsonl", "reward=exact_match").exit_code == 0
 
 
 def test_a_crash_is_a_trace_and_exit_code_1(command):

@@ -232,6 +232,12 @@ ONE_LINE = {
     # what small files say
     "model=path model.path=/no/where": "model.path: /no/where is not a folder",
     "task=jsonl task.path=/no/where": "task.path: /no/where does not exist",
+    "rollout.save=/dev/null/saved": (
+        "rollout.save: cannot make /dev/null/saved (/dev/null is not a folder)"
+    ),
+    "rollout/engine=replay rollout.engine.path=/no/where": (
+        "rollout.engine.path: /no/where is not a folder"
+    ),
 }
 
 SEVERAL_LINES = {

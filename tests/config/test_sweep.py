@@ -54,6 +54,25 @@ def test_a_mistake_in_a_sweep_is_told_before_anything_runs(arguments, message, c
     assert not list(tmp_path.iterdir())
 
 
+def test_two_runs_do_not_save_their_rollouts_into_one_folder(command, tmp_path):
+    ended = command("-m", "seed=0,1", "rollout.save=saved,./saved,other,null")
+    assert ended.messages == [
+        f"rollout.save={tmp_path / folder} is one folder for several runs ({jobs}): make it depend "
+        "on what differs between them, e.g. 'rollout.save=saved/${seed}' in a sweep over seed"
+        for folder, jobs in (
+            ("saved", "in jobs #0, #1, #4, #5"),
+            ("other", "in jobs #2, #6"),
+        )
+    ]
+    assert (ended.exit_code, ended.trained) == (2, [])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_advice_for_saving_rollouts_in_a_sweep_works(command):
+    ended = command("-m", "seed=0,1", "rollout.save=saved/${seed}")
+    assert [config.rollout.save for config, _ in ended.trained] == ["saved/0", "saved/1"]
+
+
 def test_a_key_that_only_the_swept_choices_have_gets_a_hint_that_works(command):
     ended = command("-m", "loss/aggregation=constant,dr_grpo", "loss.divisor=5")
     assert ended.messages == [

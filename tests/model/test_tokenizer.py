@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,6 +69,36 @@ def test_a_stop_text_of_several_tokens_is_named_with_them(tokenizer):
     assert first.startswith("task.stop_tokens: 'ab' is 2 tokens")
     assert "['a', 'b']" in first
     assert "'' is 0 tokens" in second
+
+
+@pytest.fixture
+def sentence_piece(folder, tmp_path):
+    """Made as Llama 2's is: a space before every text, and bytes for what is not in it."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    pieces = [END, "<|pad|>", "<|unknown|>", "\u2581", "a", "b", "\u2581a", "<0x09>", "<0x0A>"]
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    tokenizer = tokenizers.Tokenizer(
+        tokenizers.models.BPE(
+            ids, [("\u2581", "a")], unk_token="<|unknown|>", byte_fallback=True, fuse_unk=True
+        )
+    )
+    tokenizer.normalizer = tokenizers.normalizers.Sequence(
+        [
+            tokenizers.normalizers.Prepend("\u2581"),
+            tokenizers.normalizers.Replace(" ", "\u2581"),
+        ]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return load_tokenizer(tmp_path)
+
+
+def test_a_line_end_is_one_token_where_every_text_starts_with_a_space(sentence_piece):
+    alone = sentence_piece._tokenizer.encode("\n", add_special_tokens=False)
+    assert sentence_piece._tokenizer.convert_ids_to_tokens(alone) == ["\u2581", "<0x0A>"]
+    assert sentence_piece.stop_token_ids(["\n"]) == {0, 8}
+    assert sentence_piece.stop_token_ids(["\n", "\t", "b"]) == {0, 5, 7, 8}
+    with pytest.raises(ConfigError, match=r"'\\n\\n' is 3 tokens"):
+        sentence_piece.stop_token_ids(["\n\n"])
 
 
 def test_a_chat_is_rendered_up_to_where_the_model_answers(tokenizer):

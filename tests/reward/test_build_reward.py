@@ -8,7 +8,7 @@ from slime.config.schema import (
     LastNumberReward,
 )
 from slime.reward import build_reward
-from slime.reward.check import answer_problems
+from slime.reward.check import answer_problem
 
 
 def test_each_choice_is_its_function():
@@ -37,7 +37,10 @@ def test_a_function_that_cannot_be_used_is_named(path, said):
 
 
 def test_an_answer_that_can_never_be_right_is_found_before_training():
-    [problem] = answer_problems(FirstNumberReward(), ["1", "Paris", "Rome"])
-    assert "'Paris' is not a number" in problem
-    assert list(answer_problems(ExactMatchReward(), ["Paris"])) == []
-    assert list(answer_problems(LastNumberReward(), ["1", "-2.5"])) == []
+    problem = answer_problem(FirstNumberReward(), "Paris")
+    assert problem == (
+        "the answer 'Paris' is not a number, and reward=first_number compares numbers; use "
+        "reward=exact_match or reward=function"
+    )
+    assert answer_problem(ExactMatchReward(), "Paris") is None
+    assert answer_problem(LastNumberReward(), "-2.5") is None

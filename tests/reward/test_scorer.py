@@ -11,6 +11,7 @@ import pytest
 from slime.config.schema import ConfigError, FirstNumberReward, FunctionReward
 from slime.data import Finish, Group, Prompt, Rollout
 from slime.reward import Scorer
+from slime.reward.process import ScoringStartError
 
 TESTS = Path(__file__).parents[1]
 MOODY = "reward.misbehaving:moody"
@@ -84,6 +85,50 @@ def test_a_process_that_died_between_two_calls_is_replaced():
         scored = scorer.score(groups("14"))
     assert rewards(scored) == [1.0]
     assert scored.failures == ()
+
+
+FRAGILE = """
+import os
+from pathlib import Path
+
+if Path(__file__).with_name("gone").exists():
+    raise RuntimeError("what it needs is gone")
+
+def score(response, answer):
+    if response == "die":
+        os._exit(0)
+    return 1.0
+"""
+
+
+@pytest.fixture
+def fragile(tmp_path, monkeypatch):
+    """A reward function that cannot be imported while the file `gone` is there."""
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield FunctionReward(function="fragile:score", failure_value=-1.0)
+    sys.modules.pop("fragile", None)
+
+
+def test_a_process_that_cannot_start_again_costs_rewards_but_not_the_run(fragile, tmp_path):
+    with Scorer(fragile) as scorer:
+        assert rewards(scorer.score(groups("a"))) == [1.0]
+        (tmp_path / "gone").touch()
+        scored = scorer.score(groups("a", "die", "b", "c"))
+        (tmp_path / "gone").unlink()
+        again = scorer.score(groups("d"))
+    assert rewards(scored) == [1.0, -1.0, -1.0, -1.0]
+    assert [failure.response for failure in scored.failures] == ["die", "b", "c"]
+    assert scored.failures[1].reason.startswith("ScoringStartError: the scoring process did not")
+    assert "what it needs is gone" in scored.failures[1].reason
+    assert (rewards(again), again.failures) == ([1.0], ())
+
+
+def test_a_process_that_never_started_is_an_error(fragile, tmp_path):
+    scorer = Scorer(fragile)
+    (tmp_path / "gone").touch()
+    with scorer, pytest.raises(ScoringStartError, match="what it needs is gone"):
+        scorer.score(groups("a"))
 
 
 def test_ctrl_c_reaches_the_run_but_not_its_scoring_process():

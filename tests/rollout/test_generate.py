@@ -9,7 +9,7 @@ from slime.data import Finish, Prompt
 from slime.reward import Scorer
 from slime.rollout.engine import Generation, Sampling
 from slime.rollout.generate import build_sampling, evaluate, generate, request_seed
-from slime.rollout.limits import check_lengths
+from slime.rollout.limits import check_lengths, encode_within_limit
 from slime.task import build_task
 
 PROMPTS = [Prompt(3, "1 + 1 =", "2"), Prompt(4, "20 + 30 =", "50")]
@@ -128,6 +128,27 @@ def test_prompt_and_response_must_fit_the_models_positions(tiny_tokenizer):
     check_lengths(prompts, tiny_tokenizer, config(max_response_tokens=14), positions=64)
     with pytest.raises(ConfigError, match=r"rollout\.max_response_tokens=15.*64 positions"):
         check_lengths(prompts, tiny_tokenizer, config(max_response_tokens=15), positions=64)
+
+
+class Deaf:
+    """A tokenizer that knows letters only, and drops the rest."""
+
+    def encode(self, text):
+        return [ord(c) for c in text if c.isalpha()]
+
+
+@pytest.mark.parametrize("text", ["", "\u3000", "1 + 1 = "])
+def test_a_prompt_without_tokens_is_named(text):
+    prompts = [Prompt(0, "how much?", ""), Prompt(1, text, "")]
+    with pytest.raises(ConfigError, match="makes no tokens of the prompt") as error:
+        check_lengths(prompts, Deaf(), config(), positions=4096)
+    assert repr(text) in str(error.value)
+    with pytest.raises(ConfigError, match="makes no tokens of the prompt"):
+        encode_within_limit(prompts[1], Deaf(), config())
+
+
+def test_a_short_prompt_whose_beginning_has_no_tokens_is_accepted():
+    check_lengths([Prompt(0, "12345678901 is it", "")], Deaf(), config(), positions=4096)
 
 
 # Evaluation

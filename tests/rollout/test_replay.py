@@ -9,13 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from slime.config.schema import ConfigError
 from slime.data import Finish, Group, Prompt, Rollout, Sample
-from slime.rollout.replay import (
-    check_replay,
-    count_iterations,
-    load_iteration,
-    open_save_folder,
-    save_iteration,
-)
+from slime.rollout.engine import Sampling
+from slime.rollout.replay import load_iteration, open_save_folder, read_iteration, save_iteration
+
+SAMPLING = Sampling(0.7, 0.9, max_response_tokens=4, stop_token_ids=frozenset())
 
 float32 = st.floats(width=32)  # NaN and infinities too
 tokens = st.integers(0, 2**40)
@@ -40,7 +37,7 @@ def rollouts(draw, prompt_id):
     return Rollout(
         id=rollout_id,
         prompt_id=prompt_id,
-        samples=tuple(draw(st.lists(samples(prompt_id, rollout_id), max_size=3))),
+        samples=tuple(draw(st.lists(samples(prompt_id, rollout_id), min_size=1, max_size=3))),
         text=draw(st.text()),
         finish=draw(st.sampled_from(Finish)),
         reward=draw(st.none() | st.floats(allow_nan=False, allow_infinity=False)),
@@ -68,7 +65,7 @@ def identical(one, other):
 @given(st.lists(groups(), max_size=3))
 def test_groups_come_back_bit_for_bit(tmp_path_factory, saved):
     folder = tmp_path_factory.mktemp("saved")
-    save_iteration(folder, 0, saved)
+    save_iteration(folder, SAMPLING, 0, saved)
     assert identical(load_iteration(folder, 0), saved)
 
 
@@ -89,14 +86,18 @@ def folder(tmp_path):
     folder = tmp_path / "saved"
     open_save_folder(folder)
     for iteration in range(3):
-        save_iteration(folder, iteration, [group(reward=iteration)])
+        save_iteration(folder, SAMPLING, iteration, [group(reward=iteration)])
     return folder
 
 
-def test_iterations_are_counted_and_told_apart(folder):
-    assert count_iterations(folder) == 3
+def test_iterations_are_told_apart(folder):
     assert [load_iteration(folder, i)[0].rollouts[0].reward for i in range(3)] == [0, 1, 2]
-    check_replay(folder, 3)
+
+
+def test_the_sampling_distribution_is_saved_with_the_rollouts(folder):
+    saved = read_iteration(folder, 1)
+    assert (saved.temperature, saved.top_p) == (0.7, 0.9)
+    assert identical(list(saved.groups), load_iteration(folder, 1))
 
 
 def test_the_files_are_those_of_the_documentation(folder):
@@ -104,6 +105,7 @@ def test_the_files_are_those_of_the_documentation(folder):
     assert {p.name for p in iteration.iterdir()} == {"rollouts.json", "samples.safetensors"}
     index = json.loads((iteration / "rollouts.json").read_text())
     assert (index["format"], index["version"], index["iteration"]) == ("slime-rollouts", 1, 1)
+    assert (index["temperature"], index["top_p"]) == (0.7, 0.9)
     assert index["groups"] == [
         {
             "prompt": {"id": 1, "text": "q", "answer": "a"},
@@ -138,9 +140,9 @@ def test_the_files_are_those_of_the_documentation(folder):
 
 def test_an_iteration_is_never_overwritten_and_no_half_one_is_left(folder):
     with pytest.raises(ConfigError, match=r"rollout\.save.*exists already"):
-        save_iteration(folder, 1, [group()])
+        save_iteration(folder, SAMPLING, 1, [group()])
     with pytest.raises(ValueError, match="not JSON compliant"):
-        save_iteration(folder, 3, [group(reward=float("nan"))])
+        save_iteration(folder, SAMPLING, 3, [group(reward=float("nan"))])
     assert sorted(path.name for path in folder.iterdir()) == [
         "iteration_00000",
         "iteration_00001",
@@ -159,23 +161,47 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
         open_save_folder(tmp_path / "file" / "saved")
 
 
-def test_too_few_iterations_are_known_beforehand(folder):
-    with pytest.raises(ConfigError, match="has only 3 saved iterations; write iterations=3"):
-        check_replay(folder, 4)
+def test_an_iteration_that_was_not_saved_is_named(folder):
     with pytest.raises(ConfigError, match="has only 3 saved iterations"):
         load_iteration(folder, 3)
-
-
-def test_a_missing_folder_an_empty_one_and_a_gap_are_told_apart(folder, tmp_path):
-    with pytest.raises(ConfigError, match="is not a folder"):
-        count_iterations(tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="holds no saved iterations"):
-        count_iterations(tmp_path)
     (folder / "iteration_00001").rename(folder / "gone")
     with pytest.raises(ConfigError, match="lacks iteration 1"):
-        count_iterations(folder)
-    with pytest.raises(ConfigError, match="lacks iteration 1"):
         load_iteration(folder, 1)
+
+
+def test_a_rollout_without_samples_is_neither_saved_nor_loaded(folder):
+    nothing = Group(Prompt(1, "q", "a"), (Rollout(12, 1, (), "t", Finish.aborted, 0.0),))
+    with pytest.raises(ValueError, match="rollout 12 has no samples"):
+        save_iteration(folder, SAMPLING, 3, [nothing])
+    without_samples(folder / "iteration_00000")
+    with pytest.raises(ConfigError, match="rollout 2 has no samples"):
+        load_iteration(folder, 0)
+
+
+def without_samples(iteration):
+    path = iteration / "rollouts.json"
+    index = json.loads(path.read_text())
+    index["groups"][0]["rollouts"][0]["samples"] = []
+    path.write_text(json.dumps(index))
+    path = iteration / "samples.safetensors"
+    save_file({name: tensor[:0] for name, tensor in load_file(path).items()}, path)
+
+
+def without(key):
+    def change(iteration):
+        path = iteration / "rollouts.json"
+        index = json.loads(path.read_text())
+        del index[key]
+        path.write_text(json.dumps(index))
+
+    return change
+
+
+def of_another_rollout(iteration):
+    path = iteration / "rollouts.json"
+    index = json.loads(path.read_text())
+    index["groups"][0]["rollouts"][0]["samples"][1]["rollout_id"] = 3
+    path.write_text(json.dumps(index))
 
 
 def cut_short(iteration):
@@ -207,6 +233,10 @@ def with_other_counts(difference):
         without_a_tensor,
         with_other_counts(1),
         with_other_counts(-1),
+        without_samples,
+        without("temperature"),
+        without("top_p"),
+        of_another_rollout,
         lambda iteration: (iteration / "rollouts.json").write_text("{"),
         lambda iteration: (iteration / "rollouts.json").write_text("[]"),
         lambda iteration: (iteration / "rollouts.json").unlink(),
@@ -235,5 +265,5 @@ def test_what_generation_gives_is_what_can_be_saved(tiny_engine, tiny_tokenizer,
     sampling = build_sampling(config, [], tiny_tokenizer)
     prompts = [Prompt(0, "1 + 1 =", "2"), Prompt(1, "2 + 2 =", "4")]
     generated = generate(tiny_engine, prompts, tiny_tokenizer, config, sampling, 0, 0)
-    save_iteration(tmp_path, 0, generated)
+    save_iteration(tmp_path, sampling, 0, generated)
     assert identical(load_iteration(tmp_path, 0), generated)

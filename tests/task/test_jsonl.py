@@ -4,8 +4,12 @@ from collections import Counter
 import pytest
 
 from slime.config.schema import ConfigError, JsonlTask
-from slime.task import build_task
-from slime.task.check import problems
+from slime.task import build_task, check
+from slime.task.check import accept
+
+
+def problems(config, judge=accept):
+    return list(check.problems(config, judge))
 
 
 def render_chat(messages):
@@ -106,6 +110,24 @@ def test_empty_lines_and_a_byte_order_mark_are_no_mistakes(write):
         ({"messages": [{"role": "user"}], "answer": "1"}, "message 1 must be"),
         ({"prompt": "a", "answer": None}, '"answer" must be a text or a number, got null'),
         ({"prompt": "a", "answer": True}, '"answer" must be a text or a number, got true'),
+        ('{"prompt": "a", "answer": NaN}', '"answer" must be a finite number, got NaN'),
+        ('{"prompt": "a", "answer": -Infinity}', "must be a finite number, got -Infinity"),
+        ('{"prompt": "a", "answer": 1e999}', "must be a finite number, got Infinity"),
+        ('{"prompt": "a", "answer": ' + "1" * 5000 + "}", "Exceeds the limit (4300 digits)"),
+        ('{"prompt": "\\ud800", "answer": "1"}', "half of a surrogate pair"),
+        ('{"prompt": "a", "answer": "\\udfff"}', "half of a surrogate pair"),
+        (
+            '{"prompt": [{"role": "user", "content": "\\ud800"}], "answer": "1"}',
+            "half of a surrogate pair",
+        ),
+        ('{"prompt": ["\\ud800"], "answer": "1"}', "message 1 must be"),
+        ('{"prompt": "a", "answer": "1", "answer": "2"}', 'an object has the key "answer" twice'),
+        (
+            '{"messages": [{"role": "user", "role": "x", "content": "a"}], "answer": "1"}',
+            'an object has the key "role" twice',
+        ),
+        ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
+        ('{"prompt": "a", "answer": ' + "[" * 100_000 + "}", "nested too deeply"),
     ],
 )
 def test_a_malformed_line_is_named_with_file_and_number(write, line, said):
@@ -116,6 +138,45 @@ def test_a_malformed_line_is_named_with_file_and_number(write, line, said):
     assert "\n" not in problem
     with pytest.raises(ConfigError, match="line 3"):
         task(path)
+
+
+@pytest.mark.parametrize(
+    ("written", "answer"),
+    [
+        ("1e-7", "0.0000001"),
+        ("1e20", "100000000000000000000"),
+        ("-2.5E3", "-2500.0"),
+        ("14.0", "14.0"),
+        ("12345678901234567890", "12345678901234567890"),
+    ],
+)
+def test_a_number_is_an_answer_in_plain_digits(write, written, answer):
+    path = write(f'{{"prompt": "a", "answer": {written}}}')
+    [prompt] = task(path, evaluation_path=write(*numbered(1), name="held.jsonl")).prompts(0, 1)
+    assert prompt.answer == answer
+
+
+def test_a_whole_surrogate_pair_is_a_character(write):
+    path = write('{"prompt": "\\ud83d\\ude00", "answer": "1"}', *numbered(9))
+    assert "\U0001f600" in {p.text for p in task(path).prompts(0, 9)}
+
+
+def test_an_answer_that_can_never_be_right_is_named_with_its_line(write):
+    def judge(answer):
+        return f"{answer} is wrong" if answer in "79" else None
+
+    path, held_out = write(*numbered(20)), write(*numbered(8), name="held.jsonl")
+    assert problems(JsonlTask(path=path, evaluation_path=held_out), judge) == [
+        f"task.path: {path} line 8: 7 is wrong",
+        f"task.evaluation_path: {held_out} line 8: 7 is wrong",
+    ]
+
+
+def test_messages_of_which_a_template_makes_nothing_are_named_with_their_line(write):
+    path = write({"messages": [{"role": "user", "content": "hi"}], "answer": "1"}, *numbered(10))
+    mute = build_task(JsonlTask(path=path), 0, lambda _: "")
+    with pytest.raises(ConfigError, match=r"task\.path: .* line 1: .*empty text"):
+        list(mute.longest())
 
 
 def test_a_file_that_is_not_utf_8_is_named_with_its_line(tmp_path):

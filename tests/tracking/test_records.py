@@ -30,6 +30,8 @@ def test_rollout_metrics_are_means_over_rollouts_not_over_samples():
     assert metrics.truncated_fraction == pytest.approx(1 / 3)
     assert metrics.zero_variance_fraction == pytest.approx(1 / 2)
     assert metrics.reward_failures == 1
+    assert metrics.active_tokens == 2 + 4 + 10
+    assert metrics.neg_logprob_mean == pytest.approx(0.75)  # -1 to -0.5, evenly, in each sample
 
 
 def test_a_rollout_without_a_reward_is_an_error():
@@ -52,6 +54,19 @@ def test_a_json_line_is_on_disk_as_soon_as_it_is_written(tmp_path):
     sink.close()
 
 
+def test_the_metrics_of_another_run_are_never_added_to(tmp_path):
+    JsonLines(tmp_path / "metrics.jsonl").close()
+    with pytest.raises(FileExistsError):
+        JsonLines(tmp_path / "metrics.jsonl")
+
+
+def test_text_that_utf8_cannot_hold_is_escaped_and_not_fatal(tmp_path):
+    sink = JsonLines(tmp_path / "samples.jsonl")
+    sink.write({"response": "a \ud800 b"}, 0)
+    sink.close()
+    assert json.loads((tmp_path / "samples.jsonl").read_text())["response"] == "a \ud800 b"
+
+
 def test_a_record_with_nan_is_refused_because_it_is_not_json(tmp_path):
     sink = JsonLines(tmp_path / "metrics.jsonl")
     with pytest.raises(ValueError, match="JSON"):
@@ -61,14 +76,16 @@ def test_a_record_with_nan_is_refused_because_it_is_not_json(tmp_path):
 
 def test_tensorboard_gets_the_same_numbers_under_the_same_names(tmp_path):
     with build_sinks(TensorBoardTracking(), tmp_path) as sinks:
-        sinks.write({"iteration": 3, "train/loss": 0.25, "train/grad_norm": None}, 3)
+        record = {"iteration": 3, "step": 7, "train/loss": 0.25, "train/grad_norm": None}
+        sinks.write(record | {"rollout/reward_mean": 0.5}, 3)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    assert events.Tags()["scalars"] == ["train/loss"]
-    [event] = events.Scalars("train/loss")
-    assert (event.step, event.value) == (3, 0.25)
+    assert set(events.Tags()["scalars"]) == {"train/loss", "rollout/reward_mean"}
+    [loss], [reward] = events.Scalars("train/loss"), events.Scalars("rollout/reward_mean")
+    assert (loss.step, loss.value) == (7, 0.25)
+    assert (reward.step, reward.value) == (3, 0.5)
 
 
 def test_no_tracking_writes_metrics_jsonl_only(tmp_path):

@@ -56,11 +56,18 @@ class Config(Node):
         yield from at_least("steps_per_iteration", self.steps_per_iteration, 1)
         yield from at_least("max_bad_steps", self.max_bad_steps, 1)
         yield from a_seed("seed", self.seed)
+        yield from self._nothing_to_save()
         yield from self._sizes_that_do_not_fit()
         yield from self._nothing_to_learn_from()
         yield from self._warm_up_without_end()
 
+    def _nothing_to_save(self) -> Iterator[str]:
+        if isinstance(self.rollout.engine, ReplayEngine) and self.rollout.save is not None:
+            yield "rollout.save has nothing to save under rollout/engine=replay: drop one of them"
+
     def _sizes_that_do_not_fit(self) -> Iterator[str]:
+        if isinstance(self.rollout.engine, ReplayEngine):
+            return  # the saved rollouts have sizes of their own
         prompts, steps = self.rollout.prompts_per_iteration, self.steps_per_iteration
         if steps >= 1 and prompts % steps:
             yield (
@@ -74,8 +81,6 @@ class Config(Node):
                 f"less than one sample can have: rollout.max_prompt_tokens + "
                 f"rollout.max_response_tokens = {longest}"
             )
-        if isinstance(self.rollout.engine, ReplayEngine) and self.rollout.save is not None:
-            yield "rollout.save has nothing to save under rollout/engine=replay: drop one of them"
 
     def _nothing_to_learn_from(self) -> Iterator[str]:
         if isinstance(self.rollout.engine, ReplayEngine):
