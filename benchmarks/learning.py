@@ -40,7 +40,7 @@ def read_result(run_directory: Path) -> SeedResult:
 
 def table(results: list[SeedResult]) -> str:
     rows = [
-        "| seed | sampled reward, first iteration | last | best 0.5 passed at iteration | "
+        "| seed | sampled reward, first iteration | last | first iteration above 0.5 | "
         "held-out greedy before | after | loop seconds |",
         "|---|---|---|---|---|---|---|",
     ]

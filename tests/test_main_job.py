@@ -1,5 +1,6 @@
 """The whole loop, as a user runs it: real Hydra, Ray, Megatron and transformers, a tiny model."""
 
+import json
 import os
 import re
 import signal
@@ -113,7 +114,9 @@ def train_metrics(record: dict) -> dict:
     return {k: v for k, v in record.items() if k.startswith("train/")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_an_interrupt_saves_the_model_says_where_and_leaves_no_process(tmp_path, number):
     process = start(tmp_path, *TINY, "iterations=1000")
     for line in process.stdout:
@@ -153,3 +156,44 @@ def test_steps_that_are_not_finite_change_nothing_and_stop_the_run(run, tmp_path
     saved = load_file(done.run_directory / "model" / "model.safetensors")
     for name, weight in weights.items():
         torch.testing.assert_close(saved[name], weight, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_step_that_ruins_the_weights_does_not_ruin_what_is_saved(tmp_path):
+    """Its loss and gradient are finite; only the next generation shows what it did."""
+    (tmp_path / "rewards.py").write_text(
+        "def length(response, answer):\n    return float(len(response))\n"
+    )
+    done = launch(
+        tmp_path, *TINY, "iterations=5", "optimizer.learning_rate=1e18", "optimizer.clip_grad=0",
+        "reward=function", "reward.function=rewards:length", PYTHONPATH=str(tmp_path),
+    )  # fmt: skip
+    assert done.exit_code == 1
+    assert "the model's probabilities are not finite" in done.stdout
+    assert "Traceback" not in done.stderr
+    saved = load_file(done.run_directory / "model" / "model.safetensors")
+    assert max(w.abs().max() for w in saved.values()) < 10
+
+
+def test_chat_questions_with_several_steps_a_kl_term_and_an_entropy_bonus(tmp_path):
+    lines = [
+        json.dumps({"messages": [{"role": "user", "content": f"{i} + {i}?"}], "answer": 2 * i})
+        for i in range(24)
+    ]
+    (tmp_path / "questions.jsonl").write_text("\n".join(lines))
+    done = launch(
+        tmp_path, *TINY, "iterations=2", "recipe=grpo/v1",
+        "steps_per_iteration=2", "loss.entropy_coefficient=0.01", "task=jsonl",
+        "task.path=questions.jsonl", "rollout.top_p=0.9", "rollout.temperature=0.8",
+        "parallel.max_tokens_per_microbatch=300", "evaluation.prompts=2",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    steps = done.steps()
+    assert [r["step"] for r in steps] == [0, 1, 2, 3]
+    for record in steps:
+        parts = [record[f"train/{name}"] for name in ("pg_loss", "kl_loss", "entropy_loss")]
+        assert record["train/loss"] == pytest.approx(sum(parts), abs=1e-9)
+        assert record["train/entropy_loss"] < 0
+    assert steps[0]["train/ratio"] == pytest.approx(1, abs=1e-5)  # before anything was trained
+    assert steps[0]["train/kl"] == pytest.approx(0, abs=1e-6)
+    assert steps[1]["train/kl"] > 0
+    assert {"rollout/reward_mean", "time/train_s"} <= steps[1].keys() - steps[0].keys()

@@ -136,6 +136,7 @@ def test_a_malformed_line_is_named_with_file_and_number(write, line, said):
     assert problem.startswith(f"task.path: {path} line 3: ")
     assert said in problem
     assert "\n" not in problem
+    assert problem.encode()  # it can be printed
     with pytest.raises(ConfigError, match="line 3"):
         task(path)
 

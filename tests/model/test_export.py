@@ -1,0 +1,58 @@
+import json
+
+import pytest
+import safetensors.torch
+import torch
+
+from slime.model.export import write_model_folder
+
+
+@pytest.fixture
+def source(tmp_path):
+    folder = tmp_path / "source"
+    folder.mkdir()
+    config = {"model_type": "llama", "torch_dtype": "bfloat16"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "tokenizer.json").write_text("{}")
+    (folder / "chat_template.jinja").write_text("{{ x }}")
+    (folder / "model.safetensors.index.json").write_text("{}")
+    (folder / "model-00001-of-00002.safetensors").write_text("old weights")
+    (folder / "pytorch_model.bin").write_text("old weights")
+    (folder / "onnx").mkdir()
+    return folder
+
+
+def weights(dtype):
+    return safetensors.torch.save({"w": torch.ones(2, dtype=dtype)})
+
+
+def test_settings_are_kept_and_every_old_weight_stays_behind(source, tmp_path):
+    write_model_folder(source, tmp_path / "model", [b"", weights(torch.float32)])
+    assert {p.name for p in (tmp_path / "model").iterdir()} == {
+        "config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors",
+    }  # fmt: skip
+    saved = safetensors.torch.load_file(tmp_path / "model" / "model.safetensors")
+    torch.testing.assert_close(saved["w"], torch.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name"), [(torch.float32, "float32"), (torch.bfloat16, "bfloat16")]
+)
+def test_config_json_names_the_dtype_of_the_new_weights(source, tmp_path, dtype, name):
+    write_model_folder(source, tmp_path / "model", [weights(dtype)])
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert config == {"model_type": "llama", "dtype": name}
+
+
+def test_a_read_only_source_folder_does_not_make_a_read_only_copy(source, tmp_path):
+    source.chmod(0o555)
+    write_model_folder(source, tmp_path / "model", [weights(torch.float32)])
+    assert (tmp_path / "model").stat().st_mode & 0o200
+
+
+def test_an_earlier_model_of_that_name_is_replaced_as_a_whole(source, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "stale.json").write_text("{}")
+    write_model_folder(source, tmp_path / "model", [weights(torch.float32)])
+    assert not (tmp_path / "model" / "stale.json").exists()
+    assert not list(tmp_path.glob(".model*"))

@@ -1,0 +1,52 @@
+"""README.md shows only commands that work."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def block(name: str) -> list[str]:
+    found = re.search(rf"<!-- {name} -->\n```bash\n(.*?)```", README, re.S)
+    assert found, name
+    return found[1].splitlines()
+
+
+def inline_launches() -> list[str]:
+    return re.findall(r"`(python launch\.py [^`]*)`", README)
+
+
+@pytest.mark.parametrize("line", block("commands") + inline_launches())
+def test_every_command_composes(line, tmp_path):
+    words = shlex.split(line, comments=True)
+    assert words[:2] == ["python", "launch.py"]
+    arguments = [w for w in words[2:] if w not in ("-m", "--help", "--cfg", "job")]
+    arguments = [re.sub(r"=([^,]*),.*", r"=\1", a) for a in arguments]  # a sweep's first job
+    shown = [sys.executable, str(ROOT / "launch.py"), *arguments, "--cfg", "job"]
+    done = subprocess.run(shown, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_linked_file_is_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_folder_map_names_every_room():
+    rooms = {p.stem for p in (ROOT / "slime").iterdir() if not p.name.startswith("__")}
+    shown = README.partition("## The folders")[2]
+    assert not {room for room in rooms if f"{room}/" not in shown and f"{room}.py" not in shown}
+
+
+def test_both_one_line_commands_install_the_same_way_torch_first():
+    [run], [tests] = block("run"), block("tests")
+    assert run.endswith("pip install -c constraints.txt -e . && python launch.py")
+    assert tests.endswith("pip install -c constraints.txt -e '.[test]' && pytest")
+    assert run.index("torch==2.13.0") < run.index("-e .")
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().split()
