@@ -67,7 +67,7 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
             case LocalEngine() as engine:
                 connect, engines = _sampled(config, engine, model_folder, stack), 1
             case ReplayEngine() as engine:
-                connect, engines = _replayed(config, engine, model_folder), 0
+                connect, engines = _replayed(config, engine, model_folder, plan), 0
             case other:
                 raise TypeError(f"no engine for {type(other).__name__}")
         log.phase("starting workers")
@@ -126,7 +126,9 @@ def _sampled(
     return connect
 
 
-def _replayed(config: Config, engine_config: ReplayEngine, model_folder: Path) -> Connect:
+def _replayed(
+    config: Config, engine_config: ReplayEngine, model_folder: Path, plan: Planner
+) -> Connect:
     folder = Path(engine_config.path).expanduser()
     architecture = read_architecture(model_folder)
     facts = ReplayFacts(
@@ -138,7 +140,6 @@ def _replayed(config: Config, engine_config: ReplayEngine, model_folder: Path) -
         vocabulary_size=architecture.vocabulary_size,
         max_positions=architecture.max_positions,
     )
-    plan = build_planner(config.loss, config.advantage, config.steps_per_iteration)
     check_replay(folder, facts, plan)
     return lambda _gpus: (Replayed(folder), [])
 

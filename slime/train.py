@@ -15,6 +15,7 @@ from slime.model.export import write_model_folder
 from slime.model.prepare import prepare_model
 from slime.report.reward import draw_reward
 from slime.start import Run, start
+from slime.tracking.agreement import agreement_bound
 from slime.tracking.clock import Clock
 from slime.tracking.records import Times, rollout_metrics
 from slime.tracking.run_log import RunLog, StepNumber
@@ -36,7 +37,8 @@ def train(config: Config, run_directory: Path) -> int:
     """
     with _terminate_like_an_interrupt():
         model_folder = prepare_model(config.model)
-        with RunLog(config.tracking, run_directory, config.iterations) as log:
+        agreement = agreement_bound(config.parallel.precision, config.rollout.top_p)
+        with RunLog(config.tracking, run_directory, config.iterations, agreement) as log:
             log.note(f"run directory: {run_directory}")
             try:
                 with start(config, model_folder, log) as run:

@@ -21,7 +21,7 @@ ALLOWED = {
     "distributed": {"data", "loss"},
     "megatron": {"data", "loss", "model", "distributed"},
     "plan": {"data", "loss", "advantage"},
-    "tracking": {"data", "reward", "rollout"},
+    "tracking": {"data", "model", "reward", "rollout"},
     "report": set(),
     "cluster": {"data", "rollout", "distributed", "megatron"},
     "start": {

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from slime.config.schema import TrackingConfig
@@ -25,25 +24,26 @@ class StepNumber:
 
 
 class RunLog:
-    """Writes metrics.jsonl, samples.jsonl and the trackers; prints progress."""
+    """Writes metrics.jsonl, samples.jsonl and the trackers; prints progress.
 
-    def __init__(self, config: TrackingConfig, run_directory: Path, iterations: int) -> None:
+    agreement: the largest train/rollout_logprob_abs_diff that is no defect.
+    """
+
+    def __init__(
+        self, config: TrackingConfig, run_directory: Path, iterations: int, agreement: float
+    ) -> None:
         self._progress = RunProgress(iterations)
         self._metrics = build_sinks(config, run_directory)
         self._samples = JsonLines(run_directory / "samples.jsonl")
         self._samples_per_iteration = config.samples_per_iteration
+        self._agreement = agreement
 
     def __enter__(self) -> Self:
         self._progress.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._progress.__exit__(kind, error, trace)
+    def __exit__(self, *_: object) -> None:
+        self._progress.__exit__()
         self._metrics.close()
         self._samples.close()
 
@@ -77,7 +77,7 @@ class RunLog:
     def step(self, at: StepNumber, metrics: StepMetrics) -> None:
         """An optimizer step that is not the last of its iteration."""
         self._metrics.write(_step_record(at, metrics), at.iteration)
-        self._warn_if_skipped(at, metrics)
+        self._warn_of(at, metrics)
 
     def last_step(
         self, at: StepNumber, metrics: StepMetrics, rollout: RolloutMetrics, times: Times
@@ -85,7 +85,7 @@ class RunLog:
         """The step that ends an iteration carries the iteration's own numbers."""
         record = _step_record(at, metrics) | flat("rollout", rollout) | flat("time", times)
         self._metrics.write(record, at.iteration)
-        self._warn_if_skipped(at, metrics)
+        self._warn_of(at, metrics)
         self._progress.iteration(IterationReport(at.iteration, rollout, metrics, times))
 
     def samples(self, iteration: int, scored: ScoredGroups) -> None:
@@ -107,13 +107,18 @@ class RunLog:
                 f"response {first.response!r} to {first.prompt!r}: {first.reason}"
             )
 
-    def _warn_if_skipped(self, at: StepNumber, metrics: StepMetrics) -> None:
-        if not metrics.skipped:
-            return
-        reason = (
-            "its loss or gradient is not finite" if metrics.active_tokens else "no active token"
-        )
-        self.warn(f"step {at.step} was skipped: {reason}; the weights are unchanged")
+    def _warn_of(self, at: StepNumber, metrics: StepMetrics) -> None:
+        if metrics.skipped:
+            finite = "its loss or gradient is not finite"
+            reason = finite if metrics.active_tokens else "no active token"
+            self.warn(f"step {at.step} was skipped: {reason}; the weights are unchanged")
+        gap = metrics.rollout_logprob_abs_diff
+        if gap is not None and gap > self._agreement:
+            self.warn(
+                f"step {at.step}: engine and trainer give the same tokens log-probs that differ by "
+                f"{gap:.2g} on average (more than {self._agreement:g}): what is trained is not "
+                "what was sampled"
+            )
 
 
 def _step_record(at: StepNumber, metrics: StepMetrics) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 import json
+import math
 from dataclasses import replace
 
 from groups import group
 
-from slime.config.schema import NoTracking
+from slime.config.schema import NoTracking, Precision
 from slime.data.metrics import NOTHING_TO_TRAIN
 from slime.reward import RewardFailure, ScoredGroups
+from slime.tracking.agreement import agreement_bound
 from slime.tracking.records import Times, rollout_metrics
 from slime.tracking.run_log import RunLog, StepNumber
 
@@ -19,7 +21,7 @@ def lines(path):
 
 
 def test_the_last_step_of_an_iteration_carries_the_iterations_numbers(tmp_path):
-    with RunLog(NoTracking(), tmp_path, iterations=1) as log:
+    with RunLog(NoTracking(), tmp_path, iterations=1, agreement=1e-3) as log:
         log.step(StepNumber(0, 0), TAKEN)
         log.last_step(
             StepNumber(0, 1), TAKEN, rollout_metrics(GROUPS, 0), Times.of(GROUPS, 1, 0, 1, 0, 2)
@@ -33,7 +35,7 @@ def test_the_last_step_of_an_iteration_carries_the_iterations_numbers(tmp_path):
 
 def test_samples_hold_the_first_rollout_of_some_groups_and_every_failed_reward(tmp_path):
     config = NoTracking(samples_per_iteration=1)
-    with RunLog(config, tmp_path, iterations=1) as log:
+    with RunLog(config, tmp_path, iterations=1, agreement=1e-3) as log:
         log.samples(0, ScoredGroups(GROUPS, (FAILURE,)))
     shown = lines(tmp_path / "samples.jsonl")
     assert [(s["rollout_id"], s["reward_failure"]) for s in shown] == [
@@ -43,7 +45,7 @@ def test_samples_hold_the_first_rollout_of_some_groups_and_every_failed_reward(t
 
 
 def test_a_failed_reward_is_reported_with_its_sample(tmp_path, capsys):
-    with RunLog(NoTracking(), tmp_path, iterations=1) as log:
+    with RunLog(NoTracking(), tmp_path, iterations=1, agreement=1e-3) as log:
         log.samples(0, ScoredGroups(GROUPS, (FAILURE,)))
     printed = capsys.readouterr().out
     for part in ("warning", "'answer 1'", "'question 2'", "ZeroDivisionError: boom"):
@@ -51,9 +53,25 @@ def test_a_failed_reward_is_reported_with_its_sample(tmp_path, capsys):
 
 
 def test_skipped_steps_are_warned_about_with_their_reason(tmp_path, capsys):
-    with RunLog(NoTracking(), tmp_path, iterations=1) as log:
+    with RunLog(NoTracking(), tmp_path, iterations=1, agreement=1e-3) as log:
         log.step(StepNumber(0, 4), replace(TAKEN, skipped=True))
         log.step(StepNumber(0, 5), NOTHING_TO_TRAIN)
     printed = capsys.readouterr().out
     assert "step 4 was skipped: its loss or gradient is not finite" in printed
     assert "step 5 was skipped: no active token" in printed
+
+
+def test_log_probs_that_engine_and_trainer_do_not_share_are_warned_about(tmp_path, capsys):
+    with RunLog(NoTracking(), tmp_path, iterations=1, agreement=1e-3) as log:
+        log.step(StepNumber(0, 6), replace(TAKEN, rollout_logprob_abs_diff=9e-4))
+        log.step(StepNumber(0, 7), replace(TAKEN, rollout_logprob_abs_diff=0.2))
+    printed = capsys.readouterr().out
+    assert "step 6" not in printed
+    assert "step 7: engine and trainer" in printed
+    assert "differ by 0.2 on average (more than 0.001)" in printed
+
+
+def test_the_bound_is_that_of_the_precision_and_there_is_none_with_a_nucleus():
+    assert agreement_bound(Precision.float32, 1.0) == 1e-3
+    assert agreement_bound(Precision.bfloat16, 1.0) == 5e-2
+    assert agreement_bound(Precision.float32, 0.9) == math.inf
