@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import ray
 from ray._private import ray_constants
+from ray._private.authentication.authentication_token_setup import (
+    maybe_enable_token_auth_if_token_available,
+)
 
 from slime.config.schema import ClusterConfig, ConfigError
 
@@ -94,12 +97,15 @@ def _start_private_ray(actors: int) -> None:
 
 
 def _join(address: str) -> None:
+    logging.getLogger("ray").setLevel(logging.ERROR)
     os.environ.pop(_SWITCH, None)
     ray_constants.ENABLE_RAY_CLUSTER = True
     try:
         if address != "auto":  # Ray itself would try for minutes
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+        # Ray shows its token by itself only to a cluster that it found by itself.
+        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
