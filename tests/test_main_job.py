@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from slime.config.schema import TinyModel
 from slime.model.prepare import prepare_model
 
-DOCUMENTED = set(re.findall(r"^\| `(\w+/\w+)`", Path("docs/metrics.md").read_text(), re.M))
+ROOT = Path(__file__).parents[1]
+DOCUMENTED = set(re.findall(r"^\| `(\w+/\w+)`", (ROOT / "docs" / "metrics.md").read_text(), re.M))
 
 
 @pytest.fixture(scope="module")
