@@ -16,10 +16,6 @@ from ray._private.authentication.authentication_token_setup import (
 
 from slime.config.schema import ClusterConfig, ConfigError
 
-# Ray's own switch between one node and a cluster: without one, every server listens on the loopback
-# interface only.  Ray reads it when it is imported, hence the constant; its processes inherit it.
-_SWITCH = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-
 _CONNECT_SECONDS = 5.0
 
 
@@ -85,7 +81,8 @@ def gpu_shares(gpus: int, train_workers: int, engines: int) -> GpuShares:
 
 
 def _start_private_ray(actors: int) -> None:
-    os.environ[_SWITCH] = "0"
+    # Ray's own switch between one node and a cluster: on one node every server listens on the
+    # loopback interface only.  Its variable is read when Ray is imported, hence the constant.
     ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(
         address="local",
@@ -98,7 +95,6 @@ def _start_private_ray(actors: int) -> None:
 
 def _join(address: str) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
-    os.environ.pop(_SWITCH, None)
     ray_constants.ENABLE_RAY_CLUSTER = True
     try:
         if address != "auto":  # Ray itself would try for minutes

@@ -89,6 +89,20 @@ def test_hydra_run_dir_says_otherwise(command, tmp_path):
     assert directory == tmp_path / "here/it/is"
 
 
+@pytest.mark.parametrize(
+    ("flags", "key"), [(["hydra.run.dir=here"], "run"), (["-m", "hydra.sweep.dir=here"], "sweep")]
+)
+def test_a_folder_that_holds_a_run_is_never_written_into_again(flags, key, command, tmp_path):
+    assert command(*flags).exit_code == 0
+    [record] = tmp_path.rglob("run.json")
+    before = record.read_text()
+    again = command(*flags)
+    assert again.exit_code == 2
+    assert again.messages == [f"here already holds a run: pass hydra.{key}.dir=<another folder>"]
+    assert not again.trained
+    assert record.read_text() == before
+
+
 @pytest.mark.parametrize("code", [0, 1, 3])
 def test_the_exit_code_is_that_of_the_run(code, command):
     assert command(train=lambda *_: code).exit_code == code
