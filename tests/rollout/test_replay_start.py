@@ -12,6 +12,7 @@ from slime.config.overrides import read_command_line
 from slime.config.schema import ConfigError
 from slime.config.store import register
 from slime.data import Finish, Group, Prompt, Rollout, Sample
+from slime.plan import build_planner
 from slime.rollout.engine import Sampling
 
 ROOT = Path(__file__).parents[2]
@@ -43,8 +44,9 @@ def replayed(tmp_path, tiny_folder, monkeypatch):
         fitting = ["rollout.temperature=0.7", "rollout.top_p=0.9", "iterations=1"]
         replay = ["model=tiny", "rollout/engine=replay", 'rollout.engine.path="~/saved"']
         config = read_command_line(loader, [*replay, *fitting, *overrides])
+        plan = build_planner(config.loss, config.advantage, config.steps_per_iteration)
         try:
-            start._replayed(config, config.rollout.engine, tiny_folder)
+            start._replayed(config, config.rollout.engine, tiny_folder, plan)
         except ConfigError as error:
             return [line.partition(":")[0] for line in str(error).splitlines()]
         return []
