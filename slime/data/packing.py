@@ -21,7 +21,6 @@ class PackedBatch:
 
     tokens_T: Tensor  # int64
     cu_seqlens: Tensor  # int32 [S + 1]: sample s is tokens_T[cu_seqlens[s] : cu_seqlens[s + 1]]
-    max_length: int  # input tokens of the longest sample
     response_positions_R: Tensor  # int64: where in T each response token is predicted
     targets_R: Tensor  # int64: the response tokens
     mask_R: Tensor  # bool
@@ -58,7 +57,6 @@ def pack(samples: Sequence[TrainSample]) -> PackedBatch:
     return PackedBatch(
         tokens_T=torch.cat(inputs),
         cu_seqlens=torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
-        max_length=int(lengths.max()),
         response_positions_R=torch.cat(
             [_predicting(s.sample, start) for s, start in zip(samples, starts, strict=True)]
         ),
