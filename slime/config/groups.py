@@ -8,19 +8,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from slime.config.schema import (
+    GSPO,
     K1,
     K2,
     K3,
+    PPO,
+    TIS,
     AdamConfig,
     ArithmeticTask,
+    CheckConfig,
     ClusterConfig,
     Config,
     ConstantLoss,
+    CorrectionConfig,
+    CustomLoss,
     DrGrpoAdvantage,
     ExactMatchReward,
     FirstNumberReward,
     FunctionReward,
     GrpoAdvantage,
+    IcePop,
     JsonlTask,
     KLConfig,
     LastNumberReward,
@@ -127,8 +134,15 @@ GROUPS = (
         ("token_mean", TokenMeanLoss),
         ("constant", ConstantLoss),
         ("dr_grpo", ConstantLoss, "constant with divisor = rollout.max_response_tokens (Dr.GRPO)."),
+        ("custom", CustomLoss),
         node="loss",
         label="aggregation",
+    ),
+    _group(
+        "loss/objective",
+        "the policy-gradient term of one token",
+        ("ppo", PPO),
+        ("gspo", GSPO),
     ),
     _group(
         "loss/kl",
@@ -137,6 +151,13 @@ GROUPS = (
         ("k1", K1),
         ("k2", K2),
         ("k3", K3),
+    ),
+    _group(
+        "loss/correction",
+        "what is done where rollout engine and trainer disagree about a token",
+        ("none", CorrectionConfig),
+        ("tis", TIS),
+        ("icepop", IcePop),
     ),
     _group("optimizer", "how gradients become updates", ("adam", AdamConfig)),
     _group(
@@ -157,6 +178,12 @@ GROUPS = (
         "where metrics go beside metrics.jsonl",
         ("tensorboard", TensorBoardTracking),
         ("none", NoTracking),
+    ),
+    _group(
+        "check",
+        "what command=check and command=explain look at",
+        ("default", CheckConfig),
+        label=None,
     ),
 )
 

@@ -82,7 +82,7 @@ def build_loss(config: LossConfig) -> Loss:
     """The loss that a loss node describes.  Raises ConfigError when the node is not legal."""
     check(config)
     return Loss(
-        objective=PPOClip(config.clip_low, config.clip_high),
+        objective=PPOClip(config.objective.clip_low, config.objective.clip_high),
         kl=build_kl(config.kl),
         entropy_coefficient=config.entropy_coefficient or None,
     )

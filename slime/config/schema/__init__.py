@@ -4,23 +4,32 @@ A group that owns keys owns the *class* of its node: `loss/aggregation=constant`
 ConstantLoss, and the keys that class has are the keys that are legal.
 """
 
+from slime.config.schema.advantage import AdvantageConfig, DrGrpoAdvantage, GrpoAdvantage
 from slime.config.schema.base import ConfigError, Node, check
+from slime.config.schema.check import CheckConfig
 from slime.config.schema.loss import (
-    K1,
-    K2,
-    K3,
-    AdvantageConfig,
+    AuxiliaryAggregation,
     ConstantLoss,
-    DrGrpoAdvantage,
+    CustomLoss,
     EmptyUnits,
-    GrpoAdvantage,
-    KLConfig,
     LossConfig,
     PromptMeanLoss,
-    ReferenceKLConfig,
     SampleMeanLoss,
     TokenMeanLoss,
 )
+from slime.config.schema.loss_terms import (
+    GSPO,
+    K1,
+    K2,
+    K3,
+    PPO,
+    TIS,
+    CorrectionConfig,
+    IcePop,
+    KLConfig,
+    ReferenceKLConfig,
+)
+from slime.config.schema.parallel import Layout, ParallelConfig, Precision
 from slime.config.schema.rollout import (
     ArithmeticTask,
     EngineConfig,
@@ -40,31 +49,36 @@ from slime.config.schema.rollout import (
     TaskConfig,
     TinyModel,
 )
-from slime.config.schema.root import Command, Config
+from slime.config.schema.root import Command, Config, IncompleteStep
 from slime.config.schema.training import (
     AdamConfig,
     ClusterConfig,
     NoTracking,
     OptimizerConfig,
-    ParallelConfig,
-    Precision,
     Schedule,
     TensorBoardTracking,
     TrackingConfig,
 )
 
 __all__ = [
+    "GSPO",
     "K1",
     "K2",
     "K3",
+    "PPO",
+    "TIS",
     "AdamConfig",
     "AdvantageConfig",
     "ArithmeticTask",
+    "AuxiliaryAggregation",
+    "CheckConfig",
     "ClusterConfig",
     "Command",
     "Config",
     "ConfigError",
     "ConstantLoss",
+    "CorrectionConfig",
+    "CustomLoss",
     "DrGrpoAdvantage",
     "EmptyUnits",
     "EngineConfig",
@@ -73,9 +87,12 @@ __all__ = [
     "FirstNumberReward",
     "FunctionReward",
     "GrpoAdvantage",
+    "IcePop",
+    "IncompleteStep",
     "JsonlTask",
     "KLConfig",
     "LastNumberReward",
+    "Layout",
     "LocalEngine",
     "LossConfig",
     "ModelConfig",

@@ -1,10 +1,12 @@
-"""The loss node: a class per loss/aggregation choice; its KL sub-node; the advantages."""
+"""The loss node: a class per loss/aggregation choice."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
 from slime.config.schema.base import MISSING, Node, key, not_negative, positive
+from slime.config.schema.loss_terms import GSPO, PPO, CorrectionConfig, KLConfig
 
 
 class EmptyUnits(Enum):
@@ -14,42 +16,14 @@ class EmptyUnits(Enum):
     drop = "drop"
 
 
-@dataclass(slots=True, kw_only=True)
-class KLConfig(Node):
-    """No KL term."""
+class AuxiliaryAggregation(Enum):
+    """How the KL and entropy terms are averaged."""
 
-    name: str = "none"
-
-
-@dataclass(slots=True, kw_only=True)
-class ReferenceKLConfig(KLConfig):
-    """A KL penalty to the frozen starting model."""
-
-    coefficient: float = key("weight of the KL term in the loss", 0.001)
-
-    def problems(self) -> Iterator[str]:
-        yield from not_negative("loss.kl.coefficient", self.coefficient)
-
-
-@dataclass(slots=True, kw_only=True)
-class K1(ReferenceKLConfig):
-    """-log r, with r = reference / current: unbiased, high variance."""
-
-    name: str = "k1"
-
-
-@dataclass(slots=True, kw_only=True)
-class K2(ReferenceKLConfig):
-    """(log r)^2 / 2: biased, low variance, right gradient."""
-
-    name: str = "k2"
-
-
-@dataclass(slots=True, kw_only=True)
-class K3(ReferenceKLConfig):
-    """r - 1 - log r: unbiased, low variance, never negative."""
-
-    name: str = "k3"
+    auto = "auto"
+    same = "same"
+    sample_mean = "sample_mean"
+    prompt_mean = "prompt_mean"
+    token_mean = "token_mean"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -57,12 +31,20 @@ class LossConfig(Node):
     """What every aggregation mode shares."""
 
     aggregation: str = key("written by the loss/aggregation group, never by hand")
-    clip_low: float = key("PPO clip: the ratio's lower bound is 1 - clip_low", 0.2)
-    clip_high: float = key("PPO clip: the ratio's upper bound is 1 + clip_high", 0.2)
+    auxiliary_aggregation: AuxiliaryAggregation = key(
+        "how the KL and entropy terms are averaged: sample_mean | prompt_mean | token_mean | same "
+        "(as the policy-gradient term) | auto (token_mean under loss/aggregation=token_mean, else "
+        "sample_mean)",
+        AuxiliaryAggregation.auto,
+    )
     entropy_coefficient: float = key("weight of the entropy bonus (0: none)", 0.0)
     empty_units: EmptyUnits = key(
         "whether rollouts and prompts without an active token count in N and P: count | drop",
         EmptyUnits.count,
+    )
+    mask_truncated: bool = key(
+        "mask rollouts that ran into the token budget or were aborted; every denominator follows",
+        False,
     )
     skip_idle_samples: bool = key(
         "leave samples without any gradient (zero advantage, no KL, no entropy bonus) out of the "
@@ -70,13 +52,18 @@ class LossConfig(Node):
         True,
         trains=False,
     )
+    objective: PPO = field(default_factory=PPO)
     kl: KLConfig = field(default_factory=KLConfig)
+    correction: CorrectionConfig = field(default_factory=CorrectionConfig)
 
     def problems(self) -> Iterator[str]:
-        if not 0 < self.clip_low < 1:
-            yield f"loss.clip_low must be in (0, 1), got {self.clip_low}"
-        yield from positive("loss.clip_high", self.clip_high)
         yield from not_negative("loss.entropy_coefficient", self.entropy_coefficient)
+        if isinstance(self.objective, GSPO) and self.aggregation not in ("sample_mean", "custom"):
+            yield (
+                f"loss/objective=gspo has one ratio for a whole sequence, and "
+                f"loss/aggregation={self.aggregation} would count it once for each of its tokens, "
+                f"long sequences more than short ones: write loss/aggregation=sample_mean"
+            )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,25 +100,13 @@ class ConstantLoss(LossConfig):
 
 
 @dataclass(slots=True, kw_only=True)
-class AdvantageConfig(Node):
-    """How a group's rewards become advantages."""
+class CustomLoss(LossConfig):
+    """Your own function StepShape -> weights [S], named on the command line."""
 
-    name: str = MISSING
-
-
-@dataclass(slots=True, kw_only=True)
-class GrpoAdvantage(AdvantageConfig):
-    """(reward - mean of the group) / (standard deviation of the group + epsilon)."""
-
-    name: str = "grpo"
-    epsilon: float = key("added to the standard deviation", 1e-6)
+    aggregation: str = "custom"
+    function: str = key("package.module:name of a function StepShape -> weights [S]")
 
     def problems(self) -> Iterator[str]:
-        yield from positive("advantage.epsilon", self.epsilon)
-
-
-@dataclass(slots=True, kw_only=True)
-class DrGrpoAdvantage(AdvantageConfig):
-    """reward - mean of the group."""
-
-    name: str = "dr_grpo"
+        yield from LossConfig.problems(self)
+        if self.function != MISSING and not re.fullmatch(r"[\w.]+:\w+", self.function):
+            yield f"loss.function must be package.module:name, got {self.function!r}"

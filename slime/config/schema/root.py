@@ -4,8 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
+from slime.config.schema.advantage import AdvantageConfig
 from slime.config.schema.base import Node, a_seed, at_least, key
-from slime.config.schema.loss import AdvantageConfig, LossConfig
+from slime.config.schema.check import CheckConfig
+from slime.config.schema.loss import LossConfig
+from slime.config.schema.parallel import ParallelConfig
 from slime.config.schema.rollout import (
     EvaluationConfig,
     ModelConfig,
@@ -18,7 +21,6 @@ from slime.config.schema.training import (
     AdamConfig,
     ClusterConfig,
     OptimizerConfig,
-    ParallelConfig,
     TrackingConfig,
 )
 
@@ -27,17 +29,37 @@ class Command(Enum):
     """What launch.py does with the config."""
 
     train = "train"
+    check = "check"
+    explain = "explain"
+
+
+class IncompleteStep(Enum):
+    """What becomes of an iteration whose prompts do not split into equal steps."""
+
+    refuse = "refuse"
+    train = "train"
+    drop = "drop"
 
 
 @dataclass(slots=True, kw_only=True)
 class Config(Node):
     """One run."""
 
-    command: Command = key("what to do: train", Command.train, trains=False)
+    command: Command = key(
+        "train | check (prove the loss on this config and machine) | explain (show what each mode "
+        "weighs in a saved iteration)",
+        Command.train,
+        trains=False,
+    )
     recipe: str | None = key("written by the recipe group, never by hand", None, trains=False)
     seed: int = key("of prompts, sampling and initialisation", 0)
     iterations: int = key("how often to generate and train", 20)
     steps_per_iteration: int = key("optimizer steps that share one iteration's prompts", 1)
+    incomplete_step: IncompleteStep = key(
+        "when the prompts do not split into equal steps: refuse | train (the last step is smaller, "
+        "with its own N and P) | drop (what is left over trains nothing)",
+        IncompleteStep.refuse,
+    )
     max_bad_steps: int = key("stop after so many steps in a row with NaN or inf", 3)
     model: ModelConfig = key("chosen by the model group")
     task: TaskConfig = key("chosen by the task group")
@@ -50,6 +72,7 @@ class Config(Node):
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     cluster: ClusterConfig = key("chosen by the cluster group", trains=False)
     tracking: TrackingConfig = key("chosen by the tracking group", trains=False)
+    check: CheckConfig = key("settings of command=check and command=explain", trains=False)
 
     def problems(self) -> Iterator[str]:
         yield from at_least("iterations", self.iterations, 1)

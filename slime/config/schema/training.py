@@ -1,11 +1,11 @@
-"""How the step is taken and on what: optimizer, parallel sizes, cluster, tracking."""
+"""How the step is taken and where: optimizer, cluster, tracking."""
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from slime.config.schema.base import MISSING, Node, at_least, key, not_negative, positive
+from slime.config.schema.base import MISSING, Node, key, not_negative, positive
 
 
 class Schedule(Enum):
@@ -14,14 +14,6 @@ class Schedule(Enum):
     constant = "constant"
     linear = "linear"
     cosine = "cosine"
-
-
-class Precision(Enum):
-    """Of parameters and activations; auto is bfloat16 on a GPU and float32 on a CPU."""
-
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,21 +56,6 @@ class AdamConfig(OptimizerConfig):
         yield from positive("optimizer.eps", self.eps)
         yield from not_negative("optimizer.weight_decay", self.weight_decay)
         yield from not_negative("optimizer.clip_grad", self.clip_grad)
-
-
-@dataclass(slots=True, kw_only=True)
-class ParallelConfig(Node):
-    """How a step is laid out over workers."""
-
-    data: int = key("train workers that share each step", 1, trains=False)
-    max_tokens_per_microbatch: int = key(
-        "bound on the packed tokens of one forward/backward", 1024, trains=False
-    )
-    precision: Precision = key("auto | float32 | bfloat16", Precision.auto)
-
-    def problems(self) -> Iterator[str]:
-        yield from at_least("parallel.data", self.data, 1)
-        yield from at_least("parallel.max_tokens_per_microbatch", self.max_tokens_per_microbatch, 1)
 
 
 @dataclass(slots=True, kw_only=True)

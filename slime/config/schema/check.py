@@ -1,0 +1,29 @@
+"""Settings of the commands that examine the loss: check and explain."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from slime.config.schema.base import Node, a_seed, key, not_empty, not_negative
+
+
+@dataclass(slots=True, kw_only=True)
+class CheckConfig(Node):
+    """What command=check and command=explain look at."""
+
+    shrink: bool = key(
+        "check a small random model of the same architecture instead of the model itself",
+        True,
+        trains=False,
+    )
+    replay: str | None = key(
+        "a folder that rollout.save wrote (null: a synthetic step of everything that is hard)",
+        None,
+        trains=False,
+    )
+    iteration: int = key("which saved iteration", 0, trains=False)
+    seed: int = key("of the synthetic step and the small model", 0, trains=False)
+
+    def problems(self) -> Iterator[str]:
+        yield from not_empty("check.replay", self.replay)
+        yield from not_negative("check.iteration", self.iteration)
+        yield from a_seed("check.seed", self.seed)

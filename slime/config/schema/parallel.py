@@ -1,0 +1,72 @@
+"""How a step is laid out over workers and in memory.  None of it changes the loss."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from slime.config.schema.base import Node, at_least, key
+
+
+class Layout(Enum):
+    """How the sequences of a micro-batch lie in memory."""
+
+    thd = "thd"
+    bshd = "bshd"
+
+
+class Precision(Enum):
+    """Of parameters and activations; auto is bfloat16 on a GPU and float32 on a CPU."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+@dataclass(slots=True, kw_only=True)
+class ParallelConfig(Node):
+    """How a step is laid out over workers: data x context x tensor x pipeline of them."""
+
+    data: int = key("groups of workers that share each step, a part each", 1, trains=False)
+    context: int = key("workers that share each sequence", 1, trains=False)
+    tensor: int = key("workers that share each layer", 1, trains=False)
+    pipeline: int = key("workers that each hold some of the layers", 1, trains=False)
+    sequence: bool = key(
+        "with parallel.tensor > 1: also share what lies between the layers' products (sequence "
+        "parallelism)",
+        True,
+        trains=False,
+    )
+    layout: Layout = key(
+        "of a micro-batch: thd (packed end to end) | bshd (padded to the longest)",
+        Layout.thd,
+        trains=False,
+    )
+    max_tokens_per_microbatch: int = key(
+        "bound on the tokens of one forward/backward, padding of bshd included; context-parallel "
+        "workers share them",
+        1024,
+        trains=False,
+    )
+    microbatches: int | None = key(
+        "split each data-parallel share into this many micro-batches (null: as few as "
+        "parallel.max_tokens_per_microbatch allows)",
+        None,
+        trains=False,
+    )
+    distributed_optimizer: bool = key(
+        "keep each part of the optimizer state on one data- or context-parallel worker only",
+        False,
+        trains=False,
+    )
+    precision: Precision = key("auto | float32 | bfloat16", Precision.auto)
+
+    @property
+    def workers(self) -> int:
+        return self.data * self.context * self.tensor * self.pipeline
+
+    def problems(self) -> Iterator[str]:
+        for name in ("data", "context", "tensor", "pipeline"):
+            yield from at_least(f"parallel.{name}", getattr(self, name), 1)
+        yield from at_least("parallel.max_tokens_per_microbatch", self.max_tokens_per_microbatch, 1)
+        if self.microbatches is not None:
+            yield from at_least("parallel.microbatches", self.microbatches, 1)
