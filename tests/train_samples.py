@@ -9,6 +9,7 @@ from tiny_models import VOCABULARY
 
 from slime.config.schema import (
     K3,
+    PPO,
     AdamConfig,
     KLConfig,
     LossConfig,
@@ -23,7 +24,7 @@ TEMPERATURE = 0.7
 
 # Every term of the loss counts, and ratios leave the clip range on both sides.
 EVERY_TERM = SampleMeanLoss(
-    clip_low=0.2, clip_high=0.3, entropy_coefficient=0.05, kl=K3(coefficient=0.3)
+    objective=PPO(clip_low=0.2, clip_high=0.3), entropy_coefficient=0.05, kl=K3(coefficient=0.3)
 )
 POLICY_ONLY = SampleMeanLoss(kl=KLConfig())
 
@@ -38,10 +39,13 @@ def worker_spec(
     loss: LossConfig = EVERY_TERM,
     optimizer: AdamConfig = SMOOTH_ADAM,
     data: int = 1,
+    tensor: int = 1,
     precision: Precision = Precision.float32,
     total_steps: int = 10,
 ) -> TrainWorkerSpec:
-    parallel = ParallelConfig(data=data, max_tokens_per_microbatch=64, precision=precision)
+    parallel = ParallelConfig(
+        data=data, tensor=tensor, max_tokens_per_microbatch=64, precision=precision
+    )
     return TrainWorkerSpec(
         str(folder), loss, optimizer, parallel, TEMPERATURE, total_steps=total_steps, seed=0
     )

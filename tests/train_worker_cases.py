@@ -27,6 +27,7 @@ from slime.config.schema import AdamConfig, ConfigError, ConstantLoss, Precision
 from slime.data import TrainSample
 from slime.data.metrics import StepMetrics
 from slime.distributed import Rendezvous
+from slime.megatron import gradients
 from slime.megatron.convert import export, load_folder
 from slime.megatron.spec import TrainWorkerSpec
 from slime.megatron.worker import TrainWorker
@@ -44,7 +45,7 @@ class Run:
 
 @contextmanager
 def running(spec: TrainWorkerSpec, rank: int = 0, port: int = 0) -> Iterator[TrainWorker]:
-    meeting = Rendezvous(rank, spec.parallel.data, "127.0.0.1", port or free_port())
+    meeting = Rendezvous(rank, spec.parallel.workers, "127.0.0.1", port or free_port())
     worker = TrainWorker(spec, meeting)
     try:
         yield worker
@@ -57,14 +58,8 @@ def weights_of(worker: TrainWorker) -> Weights:
 
 
 def gradient_of(worker: TrainWorker) -> Weights:
-    """Under Hugging Face names: the exporter, with the gradients in the parameters' place."""
-    kept = {parameter: parameter.data for parameter in worker._model.parameters()}
-    for parameter in kept:
-        parameter.data = parameter.main_grad
-    gradient = {name: tensor.clone() for name, tensor in export(worker._model)}
-    for parameter, data in kept.items():
-        parameter.data = data
-    return gradient
+    """What the gradient buffers hold, under Hugging Face names."""
+    return {name: tensor.clone() for name, tensor in export(worker._model, gradients.gradient_of)}
 
 
 def distance(after: Weights, before: Weights) -> float:

@@ -4,23 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from train_samples import TEMPERATURE, train_samples, worker_spec
+from train_samples import POLICY_ONLY, train_samples, worker_spec
 from train_worker_cases import Run, Weights, divide, masked, running, same, two_steps
 
 from slime.data import TrainSample
 from slime.data.metrics import StepMetrics
-from slime.data.packing import PackedBatch, pack
-from slime.distributed import Rendezvous
-from slime.distributed.groups import dissolve_groups, form_groups, tensor_parallel
-from slime.distributed.rendezvous import meet, part
-from slime.loss import VocabularyShard, log_probs_and_entropy
-from slime.megatron import device_layer
-from slime.megatron.convert import export, load_folder
-from slime.megatron.model import build_model
-from slime.megatron.passes import read_hidden_states
-from slime.model.architecture import read_architecture
+from slime.megatron.convert import export
 
 
 @dataclass(frozen=True)
@@ -63,26 +53,6 @@ def pair(
 
 def tensor_parallel_model(rank: int, port: int, folder: Path) -> tuple[Weights, list[Tensor]]:
     """The converter and the passes with every layer shared by two workers."""
-    device_layer.install()
-    device = meet(Rendezvous(rank, 2, "127.0.0.1", port))
-    form_groups(tensor=2)
-    model = build_model(read_architecture(folder), torch.float32, device)
-    load_folder(model, folder)
-    group, rows = tensor_parallel(), len(model.output_weight)
-
-    def read(hidden_TH: Tensor, batch: PackedBatch) -> list[Tensor]:
-        log_probs_R, _ = log_probs_and_entropy(
-            hidden_TH[batch.response_positions_R],
-            model.output_weight,
-            batch.targets_R,
-            temperature=TEMPERATURE,
-            shard=VocabularyShard(group.rank * rows, group.sum_, group.max_),
-            entropy_gradient=False,
-        )
-        return list(log_probs_R.split(list(batch.response_lengths)))
-
-    log_probs = read_hidden_states(model, [pack(train_samples())], read)[0]
-    exported = {name: tensor.clone() for name, tensor in export(model)}
-    dissolve_groups()
-    part()
-    return exported, log_probs
+    with running(worker_spec(folder, loss=POLICY_ONLY, tensor=2), rank, port) as worker:
+        exported = {name: tensor.clone() for name, tensor in export(worker._model)}
+        return exported, worker.log_probs([train_samples()])

@@ -19,7 +19,7 @@ from slime.rollout.engine import Generation, Request, Sampling
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from slime.data.metrics import StepMetrics
+    from slime.data.metrics import StepGradient, StepMetrics
     from slime.distributed.rendezvous import Rendezvous
     from slime.megatron.spec import TrainWorkerSpec
 
@@ -52,6 +52,9 @@ class TrainActor:
 
     def train(self, micro_batches: MicroBatches) -> "StepMetrics":
         return self._worker.train(micro_batches)
+
+    def gradient(self, micro_batches: MicroBatches) -> "StepGradient":
+        return self._worker.gradient(micro_batches)
 
     def log_probs(self, micro_batches: MicroBatches) -> "list[Tensor]":
         return self._worker.log_probs(micro_batches)

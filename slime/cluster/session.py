@@ -72,8 +72,8 @@ def gpu_shares(gpus: int, train_workers: int, engines: int) -> GpuShares:
         return GpuShares(0, 0)
     if gpus < train_workers:
         raise ConfigError(
-            f"parallel.data={train_workers} needs a GPU for each train worker, and {gpus} are "
-            f"free: write parallel.data={gpus}"
+            f"parallel.data x context x tensor x pipeline = {train_workers} train workers need a "
+            f"GPU each, and {gpus} are free: write a smaller parallel.data"
         )
     if gpus >= train_workers + engines:
         return GpuShares(1, 1)

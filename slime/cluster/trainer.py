@@ -4,16 +4,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import ray
 from torch import Tensor
 
 from slime.cluster.actors import TrainActor
 from slime.cluster.place import get, place, threads_for
-from slime.config.schema import ClusterConfig
+from slime.config.schema import ClusterConfig, ParallelConfig
 from slime.data import Step, TrainSample
-from slime.data.layout import share
-from slime.data.metrics import NOTHING_TO_TRAIN, StepMetrics
+from slime.data.metrics import NOTHING_TO_TRAIN, StepGradient, StepMetrics
+from slime.data.sharing import MicroBatch, Sharing, build_sharing
+from slime.distributed.ranks import data_rank, speaker
 from slime.distributed.rendezvous import Rendezvous
 from slime.megatron.spec import TrainWorkerSpec
+
+Shares = Sequence[Sequence[MicroBatch]]  # [data-parallel rank][micro-batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,17 +25,29 @@ class Trainer:
     """All train workers.  Every call runs on all of them and returns when the last is done."""
 
     actors: tuple[Any, ...]
-    max_tokens_per_microbatch: int
+    parallel: ParallelConfig
+    share: Sharing
 
     def train(self, step: Step) -> StepMetrics:
         """One optimizer step.  A step without any active token is skipped."""
         if step.active_tokens == 0:
             return NOTHING_TO_TRAIN
-        shares = self._share(step.samples)
         metrics: list[StepMetrics] = self._on_each(
-            lambda actor, part: actor.train.remote(part), shares
+            lambda actor, part: actor.train.remote(part), self.share(step.samples)
         )
         return metrics[0]
+
+    def gradient(self, step: Step) -> StepGradient:
+        """What train would report, and the gradient of the step's loss; nothing is changed.
+
+        Raises ValueError for a step without any active token.
+        """
+        if step.active_tokens == 0:
+            raise ValueError("a step without an active token has no gradient")
+        found: list[StepGradient] = self._on_each(
+            lambda actor, part: actor.gradient.remote(part), self.share(step.samples)
+        )
+        return StepGradient(found[0].metrics, tuple(s for one in found for s in one.shards))
 
     def with_old_log_probs(self, steps: Sequence[Step]) -> list[Step]:
         """The same steps, each sample with the trainer's log-probs before the first of them."""
@@ -54,11 +70,15 @@ class Trainer:
     def close(self) -> None:
         get([actor.close.remote() for actor in self.actors])
 
-    def _share(self, samples: Sequence[TrainSample]) -> tuple[Any, ...]:
-        return share(samples, len(self.actors), self.max_tokens_per_microbatch)
-
-    def _on_each(self, call: Callable[[Any, Any], Any], shares: Sequence[Any]) -> Any:
-        return get([call(*pair) for pair in zip(self.actors, shares, strict=True)])
+    def _on_each(self, call: Callable[[Any, Any], Any], shares: Shares) -> Any:
+        """The ranks of one model work on the same share, which is stored once for all of them."""
+        stored = [ray.put(part) for part in shares]
+        return get(
+            [
+                call(actor, stored[data_rank(rank, self.parallel)])
+                for rank, actor in enumerate(self.actors)
+            ]
+        )
 
     def _with(
         self,
@@ -66,10 +86,12 @@ class Trainer:
         call: Callable[[Any, Any], Any],
         attach: Callable[[TrainSample, Tensor], TrainSample],
     ) -> Step:
-        shares = self._share(step.samples)
+        shares = self.share(step.samples)
+        answers = self._on_each(call, shares)
         found: dict[int, Tensor] = {}
-        for part, log_probs in zip(shares, self._on_each(call, shares), strict=True):
+        for rank, part in enumerate(shares):
             samples = [sample for micro_batch in part for sample in micro_batch]
+            log_probs = answers[speaker(rank, self.parallel)]
             found |= {id(s): values for s, values in zip(samples, log_probs, strict=True)}
         return replace(step, samples=tuple(attach(s, found[id(s)]) for s in step.samples))
 
@@ -86,7 +108,7 @@ def start_trainer(
     spec: TrainWorkerSpec, cluster: ClusterConfig, gpus: float
 ) -> tuple[Trainer, list[Any]]:
     """Place the train workers; the second value is what to `get` before the first use of them."""
-    size = spec.parallel.data
+    size = spec.parallel.workers
     actors = tuple(
         place(TrainActor, cluster, threads=threads_for(size), gpus=gpus) for _ in range(size)
     )
@@ -95,4 +117,4 @@ def start_trainer(
         actor.start.remote(spec, Rendezvous(rank, size, address, port))
         for rank, actor in enumerate(actors)
     ]
-    return Trainer(actors, spec.parallel.max_tokens_per_microbatch), starting
+    return Trainer(actors, spec.parallel, build_sharing(spec.parallel)), starting

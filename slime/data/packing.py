@@ -1,4 +1,8 @@
-"""A micro-batch as the model sees it: samples laid end to end (thd), without padding."""
+"""A micro-batch as the model sees it: its sequences end to end, padded to what the layout needs.
+
+Padding is added here and nowhere else, always to the right of a sequence, and no response token
+stands on it: nothing that is computed there is read.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -6,22 +10,52 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from slime.config.schema import Layout, ParallelConfig
 from slime.data.rollout import Sample
 from slime.data.step import TrainSample
 
 
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """The lengths that a layout asks of the sequences of a micro-batch."""
+
+    multiple: int  # every length is a multiple of this
+    to_longest: bool  # all lengths are the same (bshd)
+
+    def lengths(self, tokens_S: Tensor) -> Tensor:
+        """Padded lengths of sequences of so many tokens.  -> [S]"""
+        padded_S = (tokens_S + self.multiple - 1) // self.multiple * self.multiple
+        return padded_S.max().expand_as(padded_S) if self.to_longest else padded_S
+
+
+def build_padding(config: ParallelConfig) -> Padding:
+    """What the layout needs.
+
+    Context parallelism cuts every sequence into 2 * context chunks; sequence parallelism divides
+    what is left of it over the tensor-parallel workers.
+    """
+    chunks = 2 * config.context if config.context > 1 else 1
+    shares = config.tensor if config.sequence else 1
+    return Padding(chunks * shares, to_longest=config.layout is Layout.bshd)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class PackedBatch:
-    """S samples of together T input tokens and R response tokens.
+    """S samples of together T input tokens, padding included, and R response tokens.
 
     A sample's input is its prompt and response without the last token, which predicts nothing that
-    is trained on.
+    is trained on.  A context-parallel worker holds some of the T tokens, and those of the R tokens
+    that are predicted there; the lengths are always those of whole sequences.
     """
 
-    tokens_T: Tensor  # int64
-    cu_seqlens: Tensor  # int32 [S + 1]: sample s is tokens_T[cu_seqlens[s] : cu_seqlens[s + 1]]
+    tokens_T: Tensor  # int64; 0 is the padding
+    cu_seqlens: Tensor  # int32 [S + 1]: sample s is tokens cu_seqlens[s] to cu_seqlens[s + 1]
+    active_tokens_S: Tensor  # float32: of each whole sample
     response_positions_R: Tensor  # int64: where in T each response token is predicted
+    response_rows_R: Tensor  # int64: which of the micro-batch's response tokens it is
+    samples_R: Tensor  # int64: which of the S samples it belongs to
     targets_R: Tensor  # int64: the response tokens
     mask_R: Tensor  # bool
     advantages_R: Tensor  # float32
@@ -30,7 +64,7 @@ class PackedBatch:
     rollout_log_probs_R: Tensor  # float32
     old_log_probs_R: Tensor | None  # float32
     reference_log_probs_R: Tensor | None  # float32
-    response_lengths: tuple[int, ...]  # [S], adding up to R
+    response_lengths: tuple[int, ...]  # [S], of whole responses
 
     def to(self, device: torch.device | str) -> "PackedBatch":
         moved: dict[str, Any] = {}
@@ -41,7 +75,7 @@ class PackedBatch:
         return replace(self, **moved)
 
 
-def pack(samples: Sequence[TrainSample]) -> PackedBatch:
+def pack(samples: Sequence[TrainSample], padding: Padding) -> PackedBatch:
     """One micro-batch's samples, in order.
 
     Raises ValueError for no samples, a sample without a prompt token, tensors that do not match
@@ -52,14 +86,23 @@ def pack(samples: Sequence[TrainSample]) -> PackedBatch:
     for train_sample in samples:
         _check_lengths(train_sample)
     inputs = [_input_tokens(s.sample) for s in samples]
-    lengths = torch.tensor([len(tokens) for tokens in inputs])
-    starts = (lengths.cumsum(0) - lengths).tolist()
+    lengths = padding.lengths(torch.tensor([len(tokens) for tokens in inputs]))
+    starts = lengths.cumsum(0) - lengths
+    responses = torch.tensor([len(s.sample.response_tokens_R) for s in samples])
     return PackedBatch(
-        tokens_T=torch.cat(inputs),
-        cu_seqlens=torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
-        response_positions_R=torch.cat(
-            [_predicting(s.sample, start) for s, start in zip(samples, starts, strict=True)]
+        tokens_T=torch.cat(
+            [pad(t, (0, n - len(t))) for t, n in zip(inputs, lengths.tolist(), strict=True)]
         ),
+        cu_seqlens=pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
+        active_tokens_S=torch.tensor([float(s.sample.active_tokens) for s in samples]),
+        response_positions_R=torch.cat(
+            [
+                _predicting(s.sample, start)
+                for s, start in zip(samples, starts.tolist(), strict=True)
+            ]
+        ),
+        response_rows_R=torch.arange(int(responses.sum())),
+        samples_R=torch.arange(len(samples)).repeat_interleave(responses),
         targets_R=torch.cat([s.sample.response_tokens_R for s in samples]),
         mask_R=torch.cat([s.sample.loss_mask_R for s in samples]),
         advantages_R=torch.cat([s.advantages_R for s in samples]),
@@ -68,7 +111,7 @@ def pack(samples: Sequence[TrainSample]) -> PackedBatch:
         rollout_log_probs_R=torch.cat([s.sample.rollout_log_probs_R for s in samples]),
         old_log_probs_R=_all_or_none("old", [s.old_log_probs_R for s in samples]),
         reference_log_probs_R=_all_or_none("reference", [s.reference_log_probs_R for s in samples]),
-        response_lengths=tuple(len(s.sample.response_tokens_R) for s in samples),
+        response_lengths=tuple(responses.tolist()),
     )
 
 

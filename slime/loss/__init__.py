@@ -6,16 +6,19 @@ Needs torch only:
     loss = build_loss(config)   # for each micro-batch: loss(TokenTerms(...)).loss.backward()
 """
 
-from slime.loss.aggregation import build_aggregation, build_auxiliary_aggregation
+from slime.loss.aggregation import Aggregation, build_aggregation, build_auxiliary_aggregation
 from slime.loss.build import Loss, build_loss
 from slime.loss.log_probs import WHOLE_VOCABULARY, VocabularyShard, log_probs_and_entropy
-from slime.loss.terms import LossOutput, MetricSums, TokenTerms
+from slime.loss.terms import LossOutput, MetricSums, Normalizer, Sequences, TokenTerms
 
 __all__ = [
     "WHOLE_VOCABULARY",
+    "Aggregation",
     "Loss",
     "LossOutput",
     "MetricSums",
+    "Normalizer",
+    "Sequences",
     "TokenTerms",
     "VocabularyShard",
     "build_aggregation",

@@ -5,7 +5,7 @@ laid out in it and how it is split over tensor-parallel ranks; the round trip is
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from slime.config.schema import ConfigError
-from slime.distributed.groups import TensorParallel, tensor_parallel
+from slime.distributed.groups import Peers, tensor_parallel
 from slime.megatron.model import LanguageModel
 from slime.megatron.weights_folder import WeightsFolder, open_weights
 
@@ -22,7 +22,7 @@ from slime.megatron.weights_folder import WeightsFolder, open_weights
 class Packing(Protocol):
     """How one Megatron parameter holds some Hugging Face tensors."""
 
-    def shard(self, tensors: Sequence[Tensor], group: TensorParallel) -> Tensor:
+    def shard(self, tensors: Sequence[Tensor], group: Peers) -> Tensor:
         """Whole Hugging Face tensors -> this rank's parameter."""
         ...
 
@@ -34,7 +34,7 @@ class Packing(Protocol):
 class Replicated:
     """One tensor, the same on every rank: norms."""
 
-    def shard(self, tensors: Sequence[Tensor], group: TensorParallel) -> Tensor:  # noqa: ARG002
+    def shard(self, tensors: Sequence[Tensor], group: Peers) -> Tensor:  # noqa: ARG002
         return tensors[0]
 
     def join(self, shards: Sequence[Tensor]) -> list[Tensor]:
@@ -47,7 +47,7 @@ class Split:
 
     dimension: int
 
-    def shard(self, tensors: Sequence[Tensor], group: TensorParallel) -> Tensor:
+    def shard(self, tensors: Sequence[Tensor], group: Peers) -> Tensor:
         return tensors[0].chunk(group.size, self.dimension)[group.rank]
 
     def join(self, shards: Sequence[Tensor]) -> list[Tensor]:
@@ -57,7 +57,7 @@ class Split:
 class GateAndUp:
     """Each rank has its rows of the gate, then its rows of the up projection."""
 
-    def shard(self, tensors: Sequence[Tensor], group: TensorParallel) -> Tensor:
+    def shard(self, tensors: Sequence[Tensor], group: Peers) -> Tensor:
         return torch.cat([tensor.chunk(group.size)[group.rank] for tensor in tensors])
 
     def join(self, shards: Sequence[Tensor]) -> list[Tensor]:
@@ -78,7 +78,7 @@ class GroupedHeads:
     def _rows(self) -> list[int]:
         return [self.queries_per_group * self.head_size, self.head_size, self.head_size]
 
-    def shard(self, tensors: Sequence[Tensor], group: TensorParallel) -> Tensor:
+    def shard(self, tensors: Sequence[Tensor], group: Peers) -> Tensor:
         grouped = [
             tensor.view(-1, rows, *tensor.shape[1:])
             for tensor, rows in zip(tensors, self._rows(), strict=True)
@@ -97,6 +97,7 @@ class _Entry:
     parameter: Tensor
     names: tuple[str, ...]  # Hugging Face names
     packing: Packing
+    is_copy: bool = False  # of a parameter on another pipeline stage
 
 
 def load_folder(model: LanguageModel, folder: Path) -> None:
@@ -108,28 +109,36 @@ def load_folder(model: LanguageModel, folder: Path) -> None:
     entries = list(_entries(model))
     group = tensor_parallel()
     with open_weights(folder) as weights:
-        _check(entries, weights, group)
+        _check(entries, weights, group, model.config.num_layers)
         with torch.no_grad():
             for entry in entries:
                 tensors = [weights.read(name) for name in entry.names]
                 entry.parameter.copy_(entry.packing.shard(tensors, group))
 
 
-def export(model: LanguageModel) -> Iterator[tuple[str, Tensor]]:
-    """Hugging Face names and whole tensors, on the model's device and in its dtype.
+def export(
+    model: LanguageModel, value_of: Callable[[Tensor], Tensor] = Tensor.detach
+) -> Iterator[tuple[str, Tensor]]:
+    """Hugging Face names and whole tensors of this pipeline stage, on the model's device.
 
+    value_of: what of each parameter to export, of the parameter's shape: its value, its gradient.
     Every rank of a tensor-parallel group must run it to the end, and each gets everything.  The
-    tensors may be views of the parameters.
+    tensors may be views of what value_of gave.
     """
     group = tensor_parallel()
     for entry in _entries(model):
-        shards = group.gather(entry.parameter.detach())
+        if entry.is_copy:
+            continue
+        shards = group.gather(value_of(entry.parameter))
         yield from zip(entry.names, entry.packing.join(shards), strict=True)
 
 
 def _entries(model: LanguageModel) -> Iterator[_Entry]:
     packings = _layer_packings(model)
     for name, parameter in model.named_parameters():
+        if name == _OUTPUT and model.share_embeddings_and_output_weights:
+            yield _Entry(parameter, ("model.embed_tokens.weight",), _ROWS, is_copy=True)
+            continue
         layer = re.fullmatch(r"decoder\.layers\.(\d+)\.(.+)", name)
         if layer is None:
             names, packing = _OUTSIDE_LAYERS[name]
@@ -141,12 +150,15 @@ def _entries(model: LanguageModel) -> Iterator[_Entry]:
 
 
 _ROWS, _COLUMNS, _REPLICATED = Split(0), Split(1), Replicated()
+_OUTPUT = "output_layer.weight"
 
 _OUTSIDE_LAYERS: dict[str, tuple[tuple[str, ...], Packing]] = {
     "embedding.word_embeddings.weight": (("model.embed_tokens.weight",), _ROWS),
     "decoder.final_layernorm.weight": (("model.norm.weight",), _REPLICATED),
-    "output_layer.weight": (("lm_head.weight",), _ROWS),
+    _OUTPUT: (("lm_head.weight",), _ROWS),
 }
+
+_ENDS = frozenset(name for names, _ in _OUTSIDE_LAYERS.values() for name in names)
 
 
 def _layer_packings(model: LanguageModel) -> dict[str, tuple[tuple[str, ...], Packing]]:
@@ -167,7 +179,7 @@ def _layer_packings(model: LanguageModel) -> dict[str, tuple[tuple[str, ...], Pa
     }
 
 
-def _check(entries: Sequence[_Entry], weights: WeightsFolder, group: TensorParallel) -> None:
+def _check(entries: Sequence[_Entry], weights: WeightsFolder, group: Peers, layers: int) -> None:
     expected = {
         name: tuple(shape)
         for entry in entries
@@ -181,7 +193,7 @@ def _check(entries: Sequence[_Entry], weights: WeightsFolder, group: TensorParal
         ),
         _problem(
             "has tensors that its config.json does not ask for",
-            [name for name in found if not _known(name, expected)],
+            [name for name in found if not _known(name, expected, layers)],
         ),
         _problem(
             "has tensors of another shape than its config.json says",
@@ -197,14 +209,22 @@ def _check(entries: Sequence[_Entry], weights: WeightsFolder, group: TensorParal
         raise ConfigError("\n".join(lines))
 
 
-def _whole_shapes(entry: _Entry, group: TensorParallel) -> list[torch.Size]:
+def _whole_shapes(entry: _Entry, group: Peers) -> list[torch.Size]:
     shards = [torch.empty(entry.parameter.shape, device="meta")] * group.size
     return [tensor.shape for tensor in entry.packing.join(shards)]
 
 
-def _known(name: str, expected: dict[str, tuple[int, ...]]) -> bool:
-    """Files of tied models may repeat the embedding, old Llama files hold rotary tables."""
-    return name in expected or name == "lm_head.weight" or name.endswith("rotary_emb.inv_freq")
+def _known(name: str, expected: dict[str, tuple[int, ...]], layers: int) -> bool:
+    """Files of tied models may repeat the embedding, old Llama files hold rotary tables.
+
+    Other pipeline stages have the same tensors for other layers, and the ends of the model.
+    """
+    if name in expected or name in _ENDS or name.endswith("rotary_emb.inv_freq"):
+        return True
+    layer = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", name)
+    if layer is None or int(layer[1]) >= layers:
+        return False
+    return any(other.endswith(f".{layer[2]}") for other in expected)
 
 
 def _problem(what: str, tensors: Sequence[str]) -> str | None:

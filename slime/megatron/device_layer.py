@@ -7,8 +7,8 @@ device it does nothing.
 Only train workers install it, once, in a process of their own.  Replacing the functions of torch
 itself would be shorter and is what must not happen: transformers loads models with the same
 functions, and a model loaded that way has wrong rotary frequencies and says nothing.  So the layer
-touches the global names of megatron's modules, and of torch itself just `Tensor.type`, whose answer
-changes only for calls that come from megatron.
+touches the global names of megatron's modules, and of torch itself just `Tensor.type` and
+`Tensor.cuda`, whose answers change only for calls that come from megatron.
 """
 
 import importlib
@@ -45,7 +45,22 @@ class _StandIn(ModuleType):
         return getattr(self._original, name)
 
 
-_cuda = _StandIn(torch.cuda, current_device=lambda: _CPU)
+def _get_rng_state(*_: Any, **__: Any) -> torch.Tensor:
+    return torch.get_rng_state()
+
+
+def _set_rng_state(state: torch.Tensor, *_: Any, **__: Any) -> None:
+    torch.set_rng_state(state)
+
+
+_cuda = _StandIn(
+    torch.cuda,
+    current_device=lambda: _CPU,
+    synchronize=lambda *_: None,
+    manual_seed=torch.manual_seed,
+    get_rng_state=_get_rng_state,
+    random=_StandIn(torch.cuda.random, get_rng_state=_get_rng_state),
+)
 
 
 def is_installed() -> bool:
@@ -64,11 +79,15 @@ def install() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("megatron.core") and vars(module).get("torch") is torch:
             vars(module)["torch"] = stand_in
+    random = sys.modules["megatron.core.tensor_parallel.random"]
+    vars(random)["_set_cuda_rng_state"] = _set_rng_state  # it goes past torch, to the CUDA driver
     torch.Tensor.type = _type_as_on_cuda(torch.Tensor.type)  # type: ignore[method-assign]
+    torch.Tensor.cuda = _stays_on_cpu(torch.Tensor.cuda)  # type: ignore[method-assign]
 
 
 def _on_cpu(factory: Callable[..., Any]) -> Callable[..., Any]:
     def create(*args: Any, device: Any = None, **kwargs: Any) -> Any:
+        kwargs.pop("pin_memory", None)  # such memory exists only beside a GPU
         if device is not None and str(device).startswith("cuda"):
             device = _CPU
         return factory(*args, device=device, **kwargs)
@@ -81,9 +100,20 @@ def _type_as_on_cuda(original: Callable[..., Any]) -> Callable[..., Any]:
 
     def tensor_type(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         answer = original(self, *args, **kwargs)
-        caller = sys._getframe(1).f_globals.get("__name__", "")
-        if isinstance(answer, str) and caller.startswith("megatron.core"):
+        if isinstance(answer, str) and _called_by_megatron():
             return answer.replace("torch.", "torch.cuda.", 1)
         return answer
 
     return tensor_type
+
+
+def _stays_on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
+    def cuda(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        return self if _called_by_megatron() else original(self, *args, **kwargs)
+
+    return cuda
+
+
+def _called_by_megatron() -> bool:
+    caller = sys._getframe(2).f_globals.get("__name__", "")
+    return str(caller).startswith("megatron.core")

@@ -6,6 +6,13 @@ import torch
 from megatron.core import parallel_state as mpu
 from megatron.core.models.gpt import GPTModel
 from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
+from megatron.core.tensor_parallel import (
+    ColumnParallelLinear,
+    RowParallelLinear,
+    VocabParallelEmbedding,
+)
+from megatron.core.tensor_parallel.layers import set_tensor_model_parallel_attributes
+from megatron.core.tensor_parallel.mappings import gather_from_sequence_parallel_region
 from megatron.core.transformer import TransformerConfig
 from megatron.core.transformer.transformer_block import (
     TransformerBlockSubmodules,
@@ -13,21 +20,29 @@ from megatron.core.transformer.transformer_block import (
 )
 from torch import Tensor
 
-from slime.megatron.attention import PackedAttention
+from slime.config.schema import ParallelConfig
+from slime.megatron.attention import CausalAttention
 from slime.megatron.norm import RMSNorm
 from slime.megatron.onednn import multiply_with_onednn, runs_faster_with_onednn
 from slime.model.architecture import Architecture
 
 
 class LanguageModel(GPTModel):  # type: ignore[misc]  # megatron-core has no types
-    """A GPTModel that ends with hidden states [T, 1, hidden_size].
+    """A GPTModel that ends with hidden states [L, S, hidden_size], of a packed batch [T, 1, ...].
 
     The loss turns them into log-probs of the response tokens in chunks, so that neither the logits
     of a whole micro-batch nor those of its prompt tokens are ever made.
     """
 
     def _postprocess(self, hidden_states: Tensor, *_: Any, **__: Any) -> Tensor:
-        return hidden_states
+        if not (self.post_process and self.config.sequence_parallel):
+            return hidden_states
+        # Each worker goes on with all tokens and its shard of the vocabulary; the gradient that
+        # comes back is whole on every worker already, so the way back only splits it.
+        whole: Tensor = gather_from_sequence_parallel_region(
+            hidden_states, tensor_parallel_output_grad=False
+        )
+        return whole
 
     @property
     def output_weight(self) -> Tensor:
@@ -40,10 +55,13 @@ class LanguageModel(GPTModel):  # type: ignore[misc]  # megatron-core has no typ
 
 
 def build_model(
-    architecture: Architecture, dtype: torch.dtype, device: torch.device
+    architecture: Architecture,
+    dtype: torch.dtype,
+    device: torch.device,
+    parallel: ParallelConfig,
 ) -> LanguageModel:
     """The model with uninitialised weights; what of it is this process's, by its groups."""
-    config = _transformer_config(architecture, dtype)
+    config = _transformer_config(architecture, dtype, parallel)
     model = LanguageModel(
         config,
         _block_spec(config),
@@ -55,13 +73,28 @@ def build_model(
         position_embedding_type="rope",
         rotary_base=architecture.rope_theta,
     )
+    _mark_shards(model)
     placed: LanguageModel = model.to(device)
     if runs_faster_with_onednn(device, dtype, config.tensor_model_parallel_size):
         multiply_with_onednn(placed)
     return placed
 
 
-def _transformer_config(architecture: Architecture, dtype: torch.dtype) -> TransformerConfig:
+def _mark_shards(model: LanguageModel) -> None:
+    """Without initialisation megatron leaves out the marks by which it tells a shard from a copy.
+
+    A weight without them is taken for a copy, and counts in the gradient norm on one worker only.
+    """
+    for module in model.modules():
+        if isinstance(module, ColumnParallelLinear | RowParallelLinear | VocabParallelEmbedding):
+            split_dimension = 1 if isinstance(module, RowParallelLinear) else 0
+            if module.weight is not None:  # the output layer of a tied model has none
+                set_tensor_model_parallel_attributes(module.weight, True, split_dimension, 1)
+
+
+def _transformer_config(
+    architecture: Architecture, dtype: torch.dtype, parallel: ParallelConfig
+) -> TransformerConfig:
     return TransformerConfig(
         num_layers=architecture.layers,
         hidden_size=architecture.hidden_size,
@@ -82,9 +115,12 @@ def _transformer_config(architecture: Architecture, dtype: torch.dtype) -> Trans
         pipeline_dtype=dtype,
         bf16=dtype == torch.bfloat16,
         perform_initialization=False,  # every weight is loaded
-        tensor_model_parallel_size=mpu.get_tensor_model_parallel_world_size(),
-        pipeline_model_parallel_size=mpu.get_pipeline_model_parallel_world_size(),
-        context_parallel_size=mpu.get_context_parallel_world_size(),
+        tensor_model_parallel_size=parallel.tensor,
+        sequence_parallel=parallel.sequence and parallel.tensor > 1,
+        pipeline_model_parallel_size=parallel.pipeline,
+        context_parallel_size=parallel.context,
+        variable_seq_lengths=parallel.pipeline > 1,  # micro-batches differ in length
+        moe_token_dispatcher_type="alltoall",  # the default refuses variable lengths, MoE or not
         # The fused kernels need CUDA extensions or a compiler.
         bias_activation_fusion=False,
         bias_dropout_fusion=False,
@@ -100,7 +136,7 @@ def _block_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
     layer = get_gpt_layer_local_spec(qk_layernorm=config.qk_layernorm, normalization="RMSNorm")
     layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
     attention = layer.submodules.self_attention.submodules
-    attention.core_attention = PackedAttention
+    attention.core_attention = CausalAttention
     if config.qk_layernorm:
         attention.q_layernorm = attention.k_layernorm = RMSNorm
     layers = [layer] * get_num_layers_to_build(config)

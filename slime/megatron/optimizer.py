@@ -22,7 +22,8 @@ class Optimizer:
     ) -> None:
         self._model = model
         self._clip_grad = config.clip_grad
-        megatron_config = _megatron_config(config, dtype)
+        distributed = model.ddp_config.use_distributed_optimizer
+        megatron_config = _megatron_config(config, dtype, distributed=distributed)
         # Norms and biases are not decayed.
         overrides = get_standard_config_overrides(megatron_config)
         self._optimizer = get_megatron_optimizer(megatron_config, [model], overrides)
@@ -71,7 +72,9 @@ def build_optimizer(
             raise TypeError(f"no optimizer is built from {type(config).__name__}")
 
 
-def _megatron_config(config: AdamConfig, dtype: torch.dtype) -> MegatronOptimizerConfig:
+def _megatron_config(
+    config: AdamConfig, dtype: torch.dtype, *, distributed: bool
+) -> MegatronOptimizerConfig:
     return MegatronOptimizerConfig(
         optimizer="adam",
         lr=config.learning_rate,
@@ -83,6 +86,7 @@ def _megatron_config(config: AdamConfig, dtype: torch.dtype) -> MegatronOptimize
         clip_grad=config.clip_grad,
         bf16=dtype == torch.bfloat16,
         params_dtype=dtype,
+        use_distributed_optimizer=distributed,
     )
 
 

@@ -1,7 +1,12 @@
-"""The train worker: one rank's model, optimizer and share of every step.  A plain class."""
+"""One train worker: a rank of the trainer, without Ray.
+
+It owns its process: the default process group, megatron's parallel state and, where there is no
+CUDA, the device layer.  After close() another worker may be made in the same process.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -13,27 +18,31 @@ from megatron.core.distributed import (
 )
 from torch import Tensor
 
+from slime.config.schema import ParallelConfig
 from slime.data import TrainSample
-from slime.data.metrics import StepMetrics
-from slime.data.packing import PackedBatch, pack
-from slime.distributed.groups import data_parallel, dissolve_groups, form_groups, tensor_parallel
-from slime.distributed.rendezvous import Rendezvous, meet, part
-from slime.loss import (
-    LossOutput,
-    MetricSums,
-    TokenTerms,
-    VocabularyShard,
-    build_loss,
-    log_probs_and_entropy,
+from slime.data.metrics import StepGradient, StepMetrics
+from slime.data.packing import PackedBatch, build_padding, pack
+from slime.distributed.context import part_of_rank
+from slime.distributed.groups import (
+    context_parallel,
+    dissolve_groups,
+    form_groups,
+    pipeline_parallel,
+    step_parallel,
+    tensor_parallel,
 )
+from slime.distributed.rendezvous import Rendezvous, meet, part
+from slime.loss import LossOutput, MetricSums, build_loss
 from slime.megatron import device_layer
 from slime.megatron.convert import export, load_folder
+from slime.megatron.gradients import gather_gradients, gradient_of
 from slime.megatron.metrics import step_metrics
 from slime.megatron.model import LanguageModel, build_model
 from slime.megatron.optimizer import build_optimizer
-from slime.megatron.passes import accumulate_gradients, read_hidden_states
+from slime.megatron.passes import accumulate_gradients, build_forward, read_hidden_states
+from slime.megatron.policy import Policy
 from slime.megatron.spec import TrainWorkerSpec
-from slime.model.architecture import Architecture, read_architecture
+from slime.model.architecture import read_architecture
 from slime.model.precision import dtype_of
 
 __all__ = ["Rendezvous", "TrainWorker", "TrainWorkerSpec"]
@@ -42,34 +51,38 @@ __all__ = ["Rendezvous", "TrainWorker", "TrainWorkerSpec"]
 class TrainWorker:
     """One per process.  All ranks of a run make the same calls in the same order.
 
+    The ranks of one data-parallel share get the same samples.  Results are on every rank, but
+    log-probs, gradients and weights only where their docstrings say.
+
     Raises ConfigError when the model folder does not hold what its config.json says or the port
     cannot be had, and RendezvousError when the workers cannot meet.
     """
 
     def __init__(self, spec: TrainWorkerSpec, rendezvous: Rendezvous) -> None:
-        if spec.parallel.data != rendezvous.world_size:
+        if spec.parallel.workers != rendezvous.world_size:
             raise ValueError(
-                f"parallel.data={spec.parallel.data}, but {rendezvous.world_size} workers meet"
+                f"parallel asks for {spec.parallel.workers} workers, but "
+                f"{rendezvous.world_size} meet"
             )
-        folder = Path(spec.model_folder)
-        architecture = read_architecture(folder)
-        dtype = dtype_of(spec.parallel.precision)
-        self._temperature = spec.temperature
         self._loss = build_loss(spec.loss)
+        self._padding = build_padding(spec.parallel)
+        self._forward = build_forward(spec.parallel.layout)
 
         device_layer.install()
         torch.manual_seed(spec.seed)
         self._device = meet(rendezvous)
         try:
-            form_groups()
-            self._model = self._loaded(architecture, dtype, folder)
+            form_groups(spec.parallel, spec.seed)
+            self._step_parallel, self._pipeline = step_parallel(), pipeline_parallel()
+            self._tensor_parallel, self._context_parallel = tensor_parallel(), context_parallel()
+            self._policy = Policy(spec.temperature, self._tensor_parallel, self._context_parallel)
+            self._model = self._loaded(spec)
             self._reference = None
             if self._loss.needs_reference:
-                self._reference = self._loaded(architecture, dtype, folder).requires_grad_(False)
-            self._data_parallel, self._tensor_parallel = data_parallel(), tensor_parallel()
-            self._trained = _data_parallel_model(self._model)
+                self._reference = self._loaded(spec).requires_grad_(False)
+            self._trained = _data_parallel_model(self._model, spec.parallel)
             self._optimizer = build_optimizer(
-                spec.optimizer, self._trained, dtype, spec.total_steps
+                spec.optimizer, self._trained, dtype_of(spec.parallel.precision), spec.total_steps
             )
         except BaseException:
             self.close()
@@ -82,28 +95,29 @@ class TrainWorker:
         the loss or the gradient is nan or inf on any rank, no rank changes anything but the
         gradients, which are cleared, and the metrics say skipped.
         """
-        self._optimizer.clear_gradients()
-        sums = accumulate_gradients(
-            self._trained,
-            self._packed(micro_batches),
-            self._loss_of,
-            self._data_parallel.size,
-        )
-        mine = torch.stack([metrics.vector() for metrics in sums]).sum(0)
-        totals = MetricSums.from_vector(self._data_parallel.sum(mine))
-        grad_norm = self._optimizer.gradient_norm()
-        learning_rate = self._optimizer.learning_rate
-        skipped = not (math.isfinite(totals.loss.item()) and math.isfinite(grad_norm))
-        if skipped:
+        metrics = self._accumulate(micro_batches)
+        if metrics.skipped:
             self._optimizer.clear_gradients()
         else:
-            self._optimizer.step(grad_norm)
-        return step_metrics(totals, grad_norm, learning_rate, skipped=skipped)
+            assert metrics.grad_norm is not None
+            self._optimizer.step(metrics.grad_norm)
+        return metrics
+
+    def gradient(self, micro_batches: Sequence[Sequence[TrainSample]]) -> StepGradient:
+        """What train would report, and the gradient it would step with; nothing is changed.
+
+        The gradient is on one rank of each pipeline stage, () on the others.
+        """
+        metrics = self._accumulate(micro_batches)
+        gather_gradients(self._trained, self._step_parallel)
+        shard = self._exported(partial(export, self._model, gradient_of))
+        self._optimizer.clear_gradients()
+        return StepGradient(metrics, (shard,) if shard else ())
 
     def log_probs(self, micro_batches: Sequence[Sequence[TrainSample]]) -> list[Tensor]:
         """Log-probs of the response tokens under the current weights: the step's old log-probs.
 
-        -> per sample, in order, [R] float32 on the CPU.
+        -> per sample, in order, [R] float32 on the CPU; [] on pipeline stages before the last.
         """
         return self._log_probs_under(self._model, micro_batches)
 
@@ -119,76 +133,80 @@ class TrainWorker:
     def export_weights(self) -> bytes:
         """The weights as a safetensors file under Hugging Face names, in the parameters' dtype.
 
-        b"" on the ranks that have nothing to add: those whose weights another rank exports.
+        Those of this rank's pipeline stage; b"" on the ranks whose weights another rank exports.
         """
-        if self._data_parallel.rank > 0:
-            return b""
-        weights = {name: tensor.contiguous().cpu() for name, tensor in export(self._model)}
-        return b"" if self._tensor_parallel.rank > 0 else safetensors.torch.save(weights)
+        return self._exported(partial(export, self._model))
 
     def close(self) -> None:
         """Leave the other workers; the worker is of no further use."""
         dissolve_groups()
         part()
 
-    def _loaded(
-        self, architecture: Architecture, dtype: torch.dtype, folder: Path
-    ) -> LanguageModel:
-        model = build_model(architecture, dtype, self._device)
+    def _loaded(self, spec: TrainWorkerSpec) -> LanguageModel:
+        folder = Path(spec.model_folder)
+        dtype = dtype_of(spec.parallel.precision)
+        model = build_model(read_architecture(folder), dtype, self._device, spec.parallel)
         load_folder(model, folder)
         return model
 
+    def _accumulate(self, micro_batches: Sequence[Sequence[TrainSample]]) -> StepMetrics:
+        """Gradients of the step into their buffers.  -> what is to be reported"""
+        self._optimizer.clear_gradients()
+        sums = accumulate_gradients(
+            self._trained,
+            self._packed(micro_batches),
+            self._forward,
+            self._loss_of,
+            self._step_parallel.size,
+        )
+        totals = self._totals(sums)
+        grad_norm = self._optimizer.gradient_norm()
+        skipped = not (math.isfinite(totals.loss.item()) and math.isfinite(grad_norm))
+        return step_metrics(totals, grad_norm, self._optimizer.learning_rate, skipped=skipped)
+
+    def _totals(self, sums: Sequence[MetricSums]) -> MetricSums:
+        """Of all ranks, from those of this rank's micro-batches; none before the last stage."""
+        mine = MetricSums.zeros().vector().to(self._device)
+        for metrics in sums:
+            mine += metrics.vector()
+        of_stage = self._step_parallel.sum(mine)
+        return MetricSums.from_vector(self._pipeline.from_last(of_stage))
+
     def _packed(self, micro_batches: Sequence[Sequence[TrainSample]]) -> list[PackedBatch]:
-        return [pack(samples).to(self._device) for samples in micro_batches]
+        group = self._context_parallel
+        whole = [pack(samples, self._padding) for samples in micro_batches]
+        return [part_of_rank(batch, group.rank, group.size).to(self._device) for batch in whole]
 
     def _loss_of(self, hidden_TH: Tensor, batch: PackedBatch) -> LossOutput:
-        log_probs_R, entropy_R = self._log_probs_and_entropy(
+        log_probs_R, entropy_R = self._policy.log_probs_and_entropy(
             self._model, hidden_TH, batch, entropy_gradient=self._loss.needs_entropy_gradient
         )
-        return self._loss(
-            TokenTerms(
-                log_probs_T=log_probs_R,
-                entropy_T=entropy_R,
-                rollout_log_probs_T=batch.rollout_log_probs_R,
-                advantages_T=batch.advantages_R,
-                mask_T=batch.mask_R,
-                weights_T=batch.weights_R,
-                auxiliary_weights_T=batch.auxiliary_weights_R,
-                old_log_probs_T=batch.old_log_probs_R,
-                reference_log_probs_T=batch.reference_log_probs_R,
-            )
-        )
+        return self._loss(self._policy.terms(log_probs_R, entropy_R, batch))
 
     def _log_probs_under(
         self, model: LanguageModel, micro_batches: Sequence[Sequence[TrainSample]]
     ) -> list[Tensor]:
         def read(hidden_TH: Tensor, batch: PackedBatch) -> list[Tensor]:
-            log_probs_R, _ = self._log_probs_and_entropy(
+            log_probs_R, _ = self._policy.log_probs_and_entropy(
                 model, hidden_TH, batch, entropy_gradient=False
             )
-            return list(torch.split(log_probs_R.float().cpu(), list(batch.response_lengths)))
+            return self._policy.whole_responses(log_probs_R, batch)
 
-        read_batches = read_hidden_states(model, self._packed(micro_batches), read)
+        read_batches = read_hidden_states(model, self._packed(micro_batches), self._forward, read)
         return [log_probs_R for samples in read_batches for log_probs_R in samples]
 
-    def _log_probs_and_entropy(
-        self, model: LanguageModel, hidden_TH: Tensor, batch: PackedBatch, *, entropy_gradient: bool
-    ) -> tuple[Tensor, Tensor]:
-        weight = model.output_weight
-        group = self._tensor_parallel
-        return log_probs_and_entropy(
-            hidden_TH[batch.response_positions_R],
-            weight,
-            batch.targets_R,
-            temperature=self._temperature,
-            shard=VocabularyShard(group.rank * len(weight), group.sum_, group.max_),
-            entropy_gradient=entropy_gradient,
-        )
+    def _exported(self, tensors: Callable[[], Iterator[tuple[str, Tensor]]]) -> bytes:
+        """As a safetensors file; b"" where another rank has the same."""
+        if self._step_parallel.rank > 0:
+            return b""
+        whole = {name: tensor.contiguous().cpu() for name, tensor in tensors()}
+        return b"" if self._tensor_parallel.rank > 0 else safetensors.torch.save(whole)
 
 
-def _data_parallel_model(model: LanguageModel) -> DistributedDataParallel:
+def _data_parallel_model(model: LanguageModel, parallel: ParallelConfig) -> DistributedDataParallel:
     """Gradients are accumulated and reduced in float32, whatever the parameters are."""
     model.config.finalize_model_grads_func = finalize_model_grads
-    return DistributedDataParallel(
-        model.config, DistributedDataParallelConfig(grad_reduce_in_fp32=True), model
+    config = DistributedDataParallelConfig(
+        grad_reduce_in_fp32=True, use_distributed_optimizer=parallel.distributed_optimizer
     )
+    return DistributedDataParallel(model.config, config, model)

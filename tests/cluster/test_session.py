@@ -28,7 +28,7 @@ def test_every_actor_gets_a_gpu_or_the_engine_shares_one(gpus, train_workers, en
 
 def test_train_workers_never_share_a_gpu():
     assert 2 * gpu_shares(1, 1, 1).train_worker > 1
-    with pytest.raises(ConfigError, match=r"parallel.data=2 needs a GPU .* write parallel.data=1"):
+    with pytest.raises(ConfigError, match=r"= 2 train workers need a GPU each, and 1 are free"):
         gpu_shares(1, 2, 1)
 
 

@@ -14,13 +14,14 @@ from slime.config.schema import (
     K3,
     ConstantLoss,
     EmptyUnits,
+    ParallelConfig,
     PromptMeanLoss,
     SampleMeanLoss,
     TokenMeanLoss,
 )
 from slime.data import StepShape
-from slime.data.layout import share
-from slime.data.packing import pack
+from slime.data.packing import Padding, pack
+from slime.data.sharing import build_sharing
 from slime.loss import (
     MetricSums,
     TokenTerms,
@@ -83,7 +84,7 @@ def model(parameter, tokens_T, targets_R):
 
 
 def loss_of(micro_batch, config, parameter):
-    packed = pack(micro_batch)
+    packed = pack(micro_batch, Padding(3, to_longest=True))
     log_probs_R, entropy_R = model(
         parameter, packed.tokens_T[packed.response_positions_R], packed.targets_R
     )
@@ -100,6 +101,10 @@ def loss_of(micro_batch, config, parameter):
             reference_log_probs_T=packed.reference_log_probs_R,
         )
     )
+
+
+def share(samples, ranks, bound):
+    return build_sharing(ParallelConfig(data=ranks, max_tokens_per_microbatch=bound))(samples)
 
 
 def split_loss(laid_out, config):

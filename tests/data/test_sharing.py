@@ -3,9 +3,14 @@ from data.train_samples import lengths, train_sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime.data.layout import share
+from slime.config.schema import Layout, ParallelConfig
+from slime.data.sharing import build_sharing
 
 sizes = st.lists(lengths(), min_size=1, max_size=25)
+
+
+def share(samples, ranks, bound):
+    return build_sharing(ParallelConfig(data=ranks, max_tokens_per_microbatch=bound))(samples)
 
 
 def samples_of(lengths_of_samples):
@@ -110,3 +115,48 @@ def test_a_sample_of_exactly_the_bound_fits():
 def test_a_step_without_samples_is_an_error():
     with pytest.raises(ValueError, match="without samples"):
         share([], 2, 100)
+
+
+# ---- by count, and padded ----
+
+
+def share_by_count(samples, ranks, count, layout):
+    config = ParallelConfig(
+        data=ranks, microbatches=count, max_tokens_per_microbatch=1, layout=layout
+    )
+    return build_sharing(config)(samples)
+
+
+@pytest.mark.parametrize("layout", Layout)
+@given(sizes, st.integers(1, 4), st.integers(1, 9))
+def test_by_count_every_rank_has_that_many_micro_batches_or_as_many_as_it_has_samples(
+    layout, lengths_of_samples, ranks, count
+):
+    samples = samples_of(lengths_of_samples)
+    shared = share_by_count(samples, ranks, count, layout)
+    for rank in shared:
+        real = [s for batch in rank for s in batch if not is_filler(s)]
+        assert len(rank) == max(1, min(count, len(real)))
+    found = [id(s) for rank in shared for batch in rank for s in batch if not is_filler(s)]
+    assert sorted(found) == sorted(map(id, samples))
+
+
+def test_by_count_packed_micro_batches_are_filled_evenly():
+    [rank] = share_by_count(samples_of([(4, 6)] * 4 + [(2, 8), (9, 1)]), 1, 3, Layout.thd)
+    assert [tokens(batch) for batch in rank] == [20, 20, 20]
+
+
+def test_by_count_padded_micro_batches_hold_samples_of_like_length():
+    [rank] = share_by_count(samples_of([(1, 1), (9, 9), (1, 2), (8, 9)]), 1, 2, Layout.bshd)
+    assert [[s.sample.tokens for s in batch] for batch in rank] == [[18, 17], [2, 3]]
+
+
+@given(sizes, st.integers(1, 6), st.integers(21, 60))
+def test_padded_micro_batches_keep_the_bound_with_their_padding(lengths_of_samples, ranks, bound):
+    samples = samples_of(lengths_of_samples)
+    config = ParallelConfig(data=ranks, max_tokens_per_microbatch=bound, layout=Layout.bshd)
+    shared = build_sharing(config)(samples)
+    for batch in (batch for rank in shared for batch in rank):
+        assert 1 <= len(batch) * max(s.sample.tokens for s in batch) <= bound
+    found = [id(s) for rank in shared for batch in rank for s in batch if not is_filler(s)]
+    assert sorted(found) == sorted(map(id, samples))

@@ -1,0 +1,59 @@
+"""Context parallelism: which tokens of each sequence a worker holds.
+
+Every sequence is cut into 2 * size chunks of equal length, and worker r holds chunks r and
+2 * size - 1 - r of each: under a causal mask all workers then have the same work.  This is the
+order that megatron and TransformerEngine expect.
+"""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from slime.data.packing import PackedBatch
+
+
+def rows_of_rank(cu_seqlens: Tensor, rank: int, size: int) -> Tensor:
+    """The tokens of worker `rank` among all T, sequence by sequence.  -> [T / size] int64
+
+    cu_seqlens [S + 1]: lengths of whole sequences, multiples of 2 * size.
+    """
+    rows = []
+    for start, end in pairwise(cu_seqlens.tolist()):
+        chunks = torch.arange(start, end, device=cu_seqlens.device).chunk(2 * size)
+        rows += [chunks[rank], chunks[2 * size - 1 - rank]]
+    return torch.cat(rows)
+
+
+def part_of_rank(batch: PackedBatch, rank: int, size: int) -> PackedBatch:
+    """The tokens that worker `rank` of `size` holds, and the response tokens predicted there."""
+    if size == 1:
+        return batch
+    rows = rows_of_rank(batch.cu_seqlens, rank, size)
+    local_T = torch.full_like(batch.tokens_T, -1)
+    local_T[rows] = torch.arange(len(rows), device=rows.device)
+    positions_R = local_T[batch.response_positions_R]
+    here_R = positions_R >= 0
+
+    def some(values_R: Tensor) -> Tensor:
+        return values_R[here_R]
+
+    def some_or_none(values_R: Tensor | None) -> Tensor | None:
+        return None if values_R is None else values_R[here_R]
+
+    return replace(
+        batch,
+        tokens_T=batch.tokens_T[rows],
+        response_positions_R=some(positions_R),
+        response_rows_R=some(batch.response_rows_R),
+        samples_R=some(batch.samples_R),
+        targets_R=some(batch.targets_R),
+        mask_R=some(batch.mask_R),
+        advantages_R=some(batch.advantages_R),
+        weights_R=some(batch.weights_R),
+        auxiliary_weights_R=some(batch.auxiliary_weights_R),
+        rollout_log_probs_R=some(batch.rollout_log_probs_R),
+        old_log_probs_R=some_or_none(batch.old_log_probs_R),
+        reference_log_probs_R=some_or_none(batch.reference_log_probs_R),
+    )
