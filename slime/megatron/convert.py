@@ -171,6 +171,9 @@ def _layer_packings(model: LanguageModel) -> dict[str, tuple[tuple[str, ...], Pa
         "pre_mlp_layernorm.weight": (("post_attention_layernorm.weight",), _REPLICATED),
         attention + "q_layernorm.weight": (("self_attn.q_norm.weight",), _REPLICATED),
         attention + "k_layernorm.weight": (("self_attn.k_norm.weight",), _REPLICATED),
+        # TransformerEngine keeps a norm and the product after it in one module.
+        attention + "linear_qkv.layer_norm_weight": (("input_layernorm.weight",), _REPLICATED),
+        mlp + "linear_fc1.layer_norm_weight": (("post_attention_layernorm.weight",), _REPLICATED),
         attention + "linear_qkv.weight": (tuple(f"{name}.weight" for name in qkv), heads),
         attention + "linear_qkv.bias": (tuple(f"{name}.bias" for name in qkv), heads),
         attention + "linear_proj.weight": (("self_attn.o_proj.weight",), _COLUMNS),

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from megatron.core import parallel_state as mpu
 from megatron.core.models.gpt import GPTModel
-from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
 from megatron.core.tensor_parallel import (
     ColumnParallelLinear,
     RowParallelLinear,
@@ -14,15 +13,10 @@ from megatron.core.tensor_parallel import (
 from megatron.core.tensor_parallel.layers import set_tensor_model_parallel_attributes
 from megatron.core.tensor_parallel.mappings import gather_from_sequence_parallel_region
 from megatron.core.transformer import TransformerConfig
-from megatron.core.transformer.transformer_block import (
-    TransformerBlockSubmodules,
-    get_num_layers_to_build,
-)
 from torch import Tensor
 
 from slime.config.schema import ParallelConfig
-from slime.megatron.attention import CausalAttention
-from slime.megatron.norm import RMSNorm
+from slime.megatron.layers import block_spec
 from slime.megatron.onednn import multiply_with_onednn, runs_faster_with_onednn
 from slime.model.architecture import Architecture
 
@@ -64,7 +58,7 @@ def build_model(
     config = _transformer_config(architecture, dtype, parallel)
     model = LanguageModel(
         config,
-        _block_spec(config),
+        block_spec(config, device),
         vocab_size=architecture.vocabulary_size,
         max_sequence_length=architecture.max_positions,
         pre_process=mpu.is_pipeline_first_stage(),
@@ -129,15 +123,3 @@ def _transformer_config(
         persist_layer_norm=False,
         cuda_graph_scope=[],  # the default is a word that megatron warns about
     )
-
-
-def _block_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
-    """megatron's local layers with our attention and norms; the final norm is ours too."""
-    layer = get_gpt_layer_local_spec(qk_layernorm=config.qk_layernorm, normalization="RMSNorm")
-    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
-    attention = layer.submodules.self_attention.submodules
-    attention.core_attention = CausalAttention
-    if config.qk_layernorm:
-        attention.q_layernorm = attention.k_layernorm = RMSNorm
-    layers = [layer] * get_num_layers_to_build(config)
-    return TransformerBlockSubmodules(layer_specs=layers, layer_norm=RMSNorm)

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from slime.config.schema import ConfigError, ModelConfig, PathModel
+from slime.config.schema import ConfigError, ModelConfig, ParallelConfig, PathModel
 from slime.model.architecture import read_architecture
+from slime.model.sizes import problems_of_layout, sizes_of
 
 _GIT_LFS_POINTER = b"version https://git-lfs"
 
@@ -14,6 +15,15 @@ def problems(config: ModelConfig) -> Iterator[str]:
     """One line for each thing that is wrong with the model folder the user named."""
     if isinstance(config, PathModel):
         yield from _folder_problems(Path(config.path).expanduser())
+
+
+def layout_problems(config: ModelConfig, parallel: ParallelConfig) -> Iterator[str]:
+    """One line for each way in which the layout does not divide the model."""
+    try:
+        sizes = sizes_of(config)
+    except ConfigError:
+        return  # problems() tells about a folder that cannot be read
+    yield from problems_of_layout(sizes, parallel)
 
 
 def _folder_problems(folder: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # Settings, tokenizer and chat template; weights of any format and other files stay behind.
 _KEPT = ("*.json", "*.txt", "*.model", "*.jinja")
@@ -18,7 +19,7 @@ def write_model_folder(source: Path, target: Path, shards: Sequence[bytes]) -> N
     shards: safetensors files under Hugging Face names, in memory; empty ones are left out.  Written
     aside and renamed, so a folder of that name is always whole.
     """
-    [weights] = [shard for shard in shards if shard]
+    files = _files([shard for shard in shards if shard])
     aside = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
@@ -26,16 +27,43 @@ def write_model_folder(source: Path, target: Path, shards: Sequence[bytes]) -> N
         for file in source.glob(pattern):
             if not file.name.endswith(_INDEX):
                 shutil.copyfile(file, aside / file.name)  # not its mode: it may be read-only
-    _write_dtype(aside / "config.json", _dtype_of(weights))
-    (aside / "model.safetensors").write_bytes(weights)
+    _write_dtype(aside / "config.json", _dtype_of(next(iter(files.values()))))
+    for name, weights in files.items():
+        (aside / name).write_bytes(weights)
+    if len(files) > 1:
+        _write_index(aside / f"model.safetensors{_INDEX}", files)
     shutil.rmtree(target, ignore_errors=True)
     aside.rename(target)
 
 
+def _files(shards: Sequence[bytes]) -> dict[str, bytes]:
+    """The shards under the names that transformers gives to one file, or to several."""
+    if len(shards) == 1:
+        return {"model.safetensors": shards[0]}
+    of = f"of-{len(shards):05d}"
+    return {f"model-{n:05d}-{of}.safetensors": shard for n, shard in enumerate(shards, start=1)}
+
+
+def _write_index(path: Path, files: dict[str, bytes]) -> None:
+    weight_map = {tensor: name for name, weights in files.items() for tensor in _tensors(weights)}
+    size = sum(
+        end - start
+        for weights in files.values()
+        for start, end in (entry["data_offsets"] for entry in _tensors(weights).values())
+    )
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    path.write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _tensors(weights: bytes) -> dict[str, Any]:
+    """What a safetensors file says of its tensors: its header is JSON behind an 8-byte length."""
+    header: dict[str, Any] = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+    header.pop("__metadata__", None)
+    return header
+
+
 def _dtype_of(weights: bytes) -> str:
-    """Of the first tensor in a safetensors file: its header is JSON behind an 8-byte length."""
-    header = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    first = next(entry for name, entry in header.items() if name != "__metadata__")
+    first = next(iter(_tensors(weights).values()))
     return _DTYPES[first["dtype"]]
 
 

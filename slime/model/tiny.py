@@ -14,10 +14,10 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 
 from slime.config.schema import TinyModel
+from slime.model.sizes import TINY_FEED_FORWARD_FACTOR as FEED_FORWARD_FACTOR
+from slime.model.sizes import TINY_HEADS as HEADS
+from slime.model.sizes import TINY_KEY_VALUE_HEADS as KEY_VALUE_HEADS
 
-HEADS = 4
-KEY_VALUE_HEADS = 2
-FEED_FORWARD_FACTOR = 3
 MAX_POSITIONS = 4096
 WEIGHT_STD = 0.02
 

@@ -56,3 +56,19 @@ def test_an_earlier_model_of_that_name_is_replaced_as_a_whole(source, tmp_path):
     write_model_folder(source, tmp_path / "model", [weights(torch.float32)])
     assert not (tmp_path / "model" / "stale.json").exists()
     assert not list(tmp_path.glob(".model*"))
+
+
+def test_several_shards_are_written_as_transformers_does(source, tmp_path):
+    first = safetensors.torch.save({"a": torch.ones(3), "b": torch.zeros(2)})
+    second = safetensors.torch.save({"c": torch.full((4,), 2.0)})
+    write_model_folder(source, tmp_path / "model", [first, b"", second])
+    folder = tmp_path / "model"
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    assert index["metadata"] == {"total_size": 4 * (3 + 2 + 4)}
+    assert sorted(set(index["weight_map"].values())) == [
+        "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+    ]  # fmt: skip
+    for name, value in (("a", 1.0), ("b", 0.0), ("c", 2.0)):
+        tensors = safetensors.torch.load_file(folder / index["weight_map"][name])
+        assert set(tensors[name].tolist()) == {value}
+    assert not (folder / "model.safetensors").exists()
