@@ -4,16 +4,16 @@ This is the one place where a loss is normalised.  A step's weights are computed
 the whole step, before anything is split over ranks and micro-batches.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
 from slime.advantage import Advantages, build_advantage
-from slime.config.schema import AdvantageConfig, LossConfig, ReferenceKLConfig
-from slime.data import Group, Sample, Step, StepShape, TrainSample
-from slime.loss import build_aggregation, build_auxiliary_aggregation
+from slime.config.schema import AdvantageConfig, IncompleteStep, LossConfig, ReferenceKLConfig
+from slime.config.schema.steps import step_sizes
+from slime.data import Finish, Group, Rollout, Sample, Step, StepShape, TrainSample
+from slime.loss import Aggregation, build_aggregation, build_auxiliary_aggregation
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,23 +21,27 @@ class Planner:
     """Splits an iteration's groups into steps of whole prompts.  Decided on config when built."""
 
     advantage: Callable[[Sequence[Group]], Advantages]
-    aggregation: Callable[[StepShape], Tensor]
-    auxiliary_aggregation: Callable[[StepShape], Tensor]
+    aggregation: Aggregation
+    auxiliary_aggregation: Aggregation
     steps_per_iteration: int
+    incomplete_step: IncompleteStep
+    trained: Callable[[Rollout], Sequence[Sample]]  # with the loss masks they are trained under
     skip_idle: bool
 
     def __call__(self, groups: Sequence[Group]) -> list[Step]:
-        """Raises ValueError when the groups do not split evenly into steps."""
-        size, left_over = divmod(len(groups), self.steps_per_iteration)
-        if left_over or not size:
-            raise ValueError(
-                f"{len(groups)} groups do not split into {self.steps_per_iteration} equal steps"
-            )
-        return [self._step(groups[i : i + size]) for i in range(0, len(groups), size)]
+        """One step for each of steps_per_iteration; the last groups may be left over (drop).
+
+        Raises ValueError when the groups do not split into steps as incomplete_step says, when ids
+        disagree, and when a weight cannot be computed, e.g. for want of prompt ids.
+        """
+        _check_ids(groups)
+        sizes = step_sizes(len(groups), self.steps_per_iteration, self.incomplete_step)
+        remaining = iter(groups)
+        return [self._step([next(remaining) for _ in range(size)]) for size in sizes]
 
     def _step(self, groups: Sequence[Group]) -> Step:
         advantages = self.advantage(groups)
-        samples = [s for g in groups for r in g.rollouts for s in r.samples]
+        samples = [s for g in groups for r in g.rollouts for s in self.trained(r)]
         shape = step_shape(samples)
         weights = self.aggregation(shape).tolist()
         auxiliary = self.auxiliary_aggregation(shape).tolist()
@@ -70,6 +74,43 @@ def step_shape(samples: Sequence[Sample]) -> StepShape:
     )
 
 
+def _check_ids(groups: Sequence[Group]) -> None:
+    """A group is a prompt: counted from the ids of samples or of groups, P must be the same."""
+    seen: set[int] = set()
+    for group in groups:
+        if group.prompt.id in seen:
+            raise ValueError(
+                f"prompt {group.prompt.id} occurs in two groups: its rollouts belong in one group, "
+                f"and in one step"
+            )
+        seen.add(group.prompt.id)
+        for rollout, sample in _samples(group):
+            if sample.rollout_id != rollout.id:
+                raise ValueError(
+                    f"rollout {rollout.id} holds a sample of rollout {sample.rollout_id}"
+                )
+            if sample.prompt_id not in (group.prompt.id, None):
+                raise ValueError(
+                    f"rollout {rollout.id} of prompt {group.prompt.id} holds a sample of prompt "
+                    f"{sample.prompt_id}"
+                )
+
+
+def _samples(group: Group) -> Iterator[tuple[Rollout, Sample]]:
+    return ((rollout, sample) for rollout in group.rollouts for sample in rollout.samples)
+
+
+def _as_sampled(rollout: Rollout) -> Sequence[Sample]:
+    return rollout.samples
+
+
+def _masked_if_truncated(rollout: Rollout) -> Sequence[Sample]:
+    """No token of a rollout without an end is active; its reward still counts in the baseline."""
+    if rollout.finish is Finish.stop:
+        return rollout.samples
+    return [replace(s, loss_mask_R=torch.zeros_like(s.loss_mask_R)) for s in rollout.samples]
+
+
 def _without_idle(samples: Sequence[TrainSample]) -> tuple[TrainSample, ...]:
     """Those with a gradient; when there is none an idle one, so that the step is still taken."""
     busy = tuple(s for s in samples if s.sample.active_tokens and bool(s.advantages_R.any()))
@@ -77,7 +118,10 @@ def _without_idle(samples: Sequence[TrainSample]) -> tuple[TrainSample, ...]:
 
 
 def build_planner(
-    loss: LossConfig, advantage: AdvantageConfig, steps_per_iteration: int
+    loss: LossConfig,
+    advantage: AdvantageConfig,
+    steps_per_iteration: int,
+    incomplete_step: IncompleteStep,
 ) -> Planner:
     """With a KL term or an entropy bonus every sample has a gradient, so none is idle."""
     every_sample_trains = isinstance(loss.kl, ReferenceKLConfig) or loss.entropy_coefficient > 0
@@ -86,5 +130,7 @@ def build_planner(
         aggregation=build_aggregation(loss),
         auxiliary_aggregation=build_auxiliary_aggregation(loss),
         steps_per_iteration=steps_per_iteration,
+        incomplete_step=incomplete_step,
+        trained=_masked_if_truncated if loss.mask_truncated else _as_sampled,
         skip_idle=loss.skip_idle_samples and not every_sample_trains,
     )

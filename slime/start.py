@@ -60,7 +60,9 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
 
     Raises ConfigError for what only shows when models, tasks, folders and ports are opened.
     """
-    plan = build_planner(config.loss, config.advantage, config.steps_per_iteration)
+    plan = build_planner(
+        config.loss, config.advantage, config.steps_per_iteration, config.incomplete_step
+    )
     with ExitStack() as stack:
         log.phase("opening inputs")
         match config.rollout.engine:
@@ -71,9 +73,9 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
             case other:
                 raise TypeError(f"no engine for {type(other).__name__}")
         log.phase("starting workers")
-        gpus = stack.enter_context(ray_session(config.cluster, config.parallel.data, engines))
+        gpus = stack.enter_context(ray_session(config.cluster, config.parallel.workers, engines))
         trainer, trainer_starts = start_trainer(
-            _worker_spec(config, model_folder), config.cluster, gpus.train_worker
+            worker_spec(config, model_folder), config.cluster, gpus.train_worker
         )
         source, source_starts = connect(gpus)
         get([*trainer_starts, *source_starts])
@@ -134,6 +136,7 @@ def _replayed(
     facts = ReplayFacts(
         iterations=config.iterations,
         steps_per_iteration=config.steps_per_iteration,
+        incomplete_step=config.incomplete_step,
         max_tokens_per_microbatch=config.parallel.max_tokens_per_microbatch,
         temperature=config.rollout.temperature,
         top_p=config.rollout.top_p,
@@ -152,7 +155,8 @@ def _keep(save: str | None, sampling: Sampling) -> Callable[[int, Sequence[Group
     return partial(save_iteration, folder, sampling)
 
 
-def _worker_spec(config: Config, model_folder: Path) -> TrainWorkerSpec:
+def worker_spec(config: Config, model_folder: Path) -> TrainWorkerSpec:
+    """What every train worker of this run is built from."""
     return TrainWorkerSpec(
         model_folder=str(model_folder),
         loss=config.loss,

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from slime.cluster.interrupt import terminate_like_an_interrupt
 from slime.cluster.place import get
 from slime.config.schema import Config
 from slime.data.metrics import StepMetrics
@@ -35,7 +36,7 @@ def train(config: Config, run_directory: Path) -> int:
     Raises ConfigError, before training starts, for what only shows when models, tasks and ports are
     opened.  An interrupt (Ctrl-C or SIGTERM) still saves the model; a second one does not.
     """
-    with _terminate_like_an_interrupt():
+    with terminate_like_an_interrupt():
         model_folder = prepare_model(config.model)
         agreement = agreement_bound(config.parallel.precision, config.rollout.top_p)
         with RunLog(config.tracking, run_directory, config.iterations, agreement) as log:
@@ -90,6 +91,7 @@ def _iterate(run: Run, weights: "PushedWeights") -> None:
 
         run.log.phase("training")
         steps = run.prepare(run.plan(scored.groups))  # weights are fixed here, for whole steps
+        dropped = len(scored.groups) - sum(step.prompts for step in steps)
         number = iteration * len(steps)
         for offset, step in enumerate(steps[:-1]):
             metrics = run.trainer.train(step)
@@ -106,7 +108,7 @@ def _iterate(run: Run, weights: "PushedWeights") -> None:
         run.log.last_step(
             StepNumber(iteration, number + len(steps) - 1),
             last,
-            rollout_metrics(scored.groups, len(scored.failures)),
+            rollout_metrics(scored.groups, len(scored.failures), dropped),
             Times.of(scored.groups, generate_s, reward_s, train_s, push_s, clock.total()),
         )
         bad_steps.count(last)
@@ -170,17 +172,3 @@ def _first_interrupt_waits(log: RunLog) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _terminate_like_an_interrupt() -> Iterator[None]:
-    """SIGTERM, what clusters send, does what Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -22,7 +22,7 @@ def inline_launches() -> list[str]:
     return re.findall(r"`(python launch\.py [^`]*)`", README)
 
 
-@pytest.mark.parametrize("line", block("commands") + inline_launches())
+@pytest.mark.parametrize("line", block("commands") + block("check") + inline_launches())
 def test_every_command_composes(line, tmp_path):
     words = shlex.split(line, comments=True)
     assert words[:2] == ["python", "launch.py"]

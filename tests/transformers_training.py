@@ -103,9 +103,9 @@ def _loss(
             continue
         advantage = train_sample.advantages_R[t].double()
         ratio = torch.exp(current_R[t] - train_sample.old_log_probs_R[t].double())
-        too_low = advantage < 0 and ratio < 1 - loss.clip_low
-        too_high = advantage > 0 and ratio > 1 + loss.clip_high
-        bound = 1 - loss.clip_low if too_low else 1 + loss.clip_high
+        too_low = advantage < 0 and ratio < 1 - loss.objective.clip_low
+        too_high = advantage > 0 and ratio > 1 + loss.objective.clip_high
+        bound = 1 - loss.objective.clip_low if too_low else 1 + loss.objective.clip_high
         policy = -advantage * (bound if too_low or too_high else ratio)
         gap = train_sample.reference_log_probs_R[t].double() - current_R[t]
         divergence = torch.exp(gap) - 1 - gap

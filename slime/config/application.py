@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from hydra import version
 from hydra._internal.hydra import Hydra
@@ -18,10 +19,10 @@ from slime.config.overrides import read_command_line
 from slime.config.schema import ConfigError
 from slime.config.sweep import read_sweep, sweep_problems
 
-Job = Callable[[DictConfig], int]
+Result = TypeVar("Result")
 
 
-def run(command_line: CommandLine, conf: Path, job: Job) -> list[int]:
+def run(command_line: CommandLine, conf: Path, job: Callable[[DictConfig], Result]) -> list[Result]:
     """Run the job, or all jobs of the sweep.  -> what each returned, in order
 
     conf: the folder of the config groups.  Raises ConfigError with a line for each problem.

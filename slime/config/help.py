@@ -17,6 +17,13 @@ EXAMPLES = (
     ("python launch.py", "SmolLM2-135M learns arithmetic"),
     ("python launch.py model=tiny iterations=3", "the same loop in seconds"),
     ("python launch.py loss/aggregation=constant loss.divisor=40960", "Dr.GRPO's loss"),
+    ("python launch.py loss/objective=gspo steps_per_iteration=4", "a ratio per sequence (GSPO)"),
+    ("python launch.py loss/correction=tis", "truncate where engine and trainer disagree"),
+    (
+        "python launch.py loss/aggregation=custom loss.function=my.module:weights",
+        "your own weights",
+    ),
+    ("python launch.py command=check parallel.context=2", "prove the loss on this very layout"),
     ("python launch.py model=path model.path=/my/llama-or-qwen-folder", "your own model"),
     ("python launch.py task=jsonl task.path=questions.jsonl", "your own questions"),
     ("python launch.py recipe=grpo/v1 seed=1", "a published composition"),

@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from slime.config.schema import (
+    AuxiliaryAggregation,
     ConfigError,
     ConstantLoss,
+    CustomLoss,
     EmptyUnits,
     LossConfig,
     PromptMeanLoss,
@@ -25,6 +27,9 @@ from slime.config.schema import (
     check,
 )
 from slime.data import StepShape
+from slime.loss.custom import build_custom
+
+Aggregation = Callable[[StepShape], Tensor]
 
 
 def sample_mean(step: StepShape, *, empty_units: EmptyUnits) -> Tensor:
@@ -44,8 +49,8 @@ def prompt_mean(step: StepShape, *, empty_units: EmptyUnits) -> Tensor:
     """
     if step.prompt_ids is None:
         raise ValueError(
-            "loss/aggregation=prompt_mean needs the prompt id of every sample, "
-            "but this step's prompt_ids is None"
+            "prompt_mean needs the prompt id of every sample, but this step's prompt_ids is None "
+            "(loss/aggregation, loss.auxiliary_aggregation)"
         )
     return _unit_mean(step, step.prompt_ids, empty_units)
 
@@ -68,10 +73,11 @@ def constant(step: StepShape, *, divisor: float, empty_units: EmptyUnits) -> Ten
     return _one_over(torch.full(step.active_tokens.shape, rollouts * float(divisor)), step)
 
 
-def build_aggregation(config: LossConfig) -> Callable[[StepShape], Tensor]:
+def build_aggregation(config: LossConfig) -> Aggregation:
     """The step weights of the policy-gradient term: StepShape -> [S] float64 on the CPU.
 
-    Raises ConfigError when the loss node is not legal, e.g. a divisor that is not > 0.
+    Raises ConfigError when the loss node is not legal, e.g. a divisor that is not > 0, or a
+    function of the user's own that is none.
     """
     check(config)
     match config:
@@ -83,25 +89,33 @@ def build_aggregation(config: LossConfig) -> Callable[[StepShape], Tensor]:
             return token_mean
         case ConstantLoss():
             return partial(constant, divisor=config.divisor, empty_units=config.empty_units)
+        case CustomLoss():
+            return build_custom(config.function)
         case _:
             raise ConfigError(
-                f"loss must be a SampleMeanLoss, PromptMeanLoss, TokenMeanLoss or ConstantLoss, "
-                f"got a {type(config).__name__}"
+                f"loss must be a SampleMeanLoss, PromptMeanLoss, TokenMeanLoss, ConstantLoss or "
+                f"CustomLoss, got a {type(config).__name__}"
             )
 
 
-def build_auxiliary_aggregation(config: LossConfig) -> Callable[[StepShape], Tensor]:
+def build_auxiliary_aggregation(config: LossConfig) -> Aggregation:
     """The step weights of the KL and entropy terms: StepShape -> [S] float64 on the CPU.
 
-    sample_mean, except under token_mean, where every term is a mean over tokens.
+    auto: sample_mean, except under token_mean, where every term is a mean over tokens.
     Raises ConfigError when the loss node is not legal.
     """
     check(config)
-    match config:
-        case TokenMeanLoss():
+    match config.auxiliary_aggregation:
+        case AuxiliaryAggregation.auto if isinstance(config, TokenMeanLoss):
             return token_mean
-        case _:
+        case AuxiliaryAggregation.auto | AuxiliaryAggregation.sample_mean:
             return partial(sample_mean, empty_units=config.empty_units)
+        case AuxiliaryAggregation.prompt_mean:
+            return partial(prompt_mean, empty_units=config.empty_units)
+        case AuxiliaryAggregation.token_mean:
+            return token_mean
+        case AuxiliaryAggregation.same:
+            return build_aggregation(config)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from slime.config.schema import LossConfig, check
+from slime.loss.correction import Correction, build_correction
 from slime.loss.kl import KLPenalty, build_kl
-from slime.loss.objective import PPOClip, importance_ratio
+from slime.loss.objective import PPOClip, build_objective
 from slime.loss.terms import LossOutput, MetricSums, TokenTerms
 
 
@@ -20,6 +21,7 @@ class Loss:
     """
 
     objective: PPOClip
+    correction: Correction
     kl: KLPenalty | None  # None: no KL term
     entropy_coefficient: float | None  # None: no entropy bonus
 
@@ -33,16 +35,26 @@ class Loss:
         """Whether TokenTerms.entropy_T must carry the gradient."""
         return self.entropy_coefficient is not None
 
+    @property
+    def needs_sequences(self) -> bool:
+        """Whether TokenTerms must hold sequences."""
+        return self.objective.needs_sequences
+
     def __call__(self, terms: TokenTerms) -> LossOutput:
         """-> the loss (scalar, in the dtype of the log-probs) and its metric sums.
 
         Masked positions may hold anything, nan included.  Without an active token the loss is 0
-        and still differentiable.  Raises ValueError when reference log-probs are needed and None.
+        and still differentiable.  Raises ValueError when reference log-probs or sequences are
+        needed and None.
         """
         active_T = terms.mask_T
         terms = _silence_masked(terms)
-        ratio_T = importance_ratio(terms.log_probs_T, terms.old_log_probs_T)
-        policy_loss = _weighted_sum(self.objective(ratio_T, terms.advantages_T), terms.weights_T)
+        mismatch_T = _old_over_rollout(terms)
+        factor_T = self.correction.factor(mismatch_T)
+        ratio_T = self.objective.ratio(_without_gradient_where(factor_T == 0, terms))
+        policy_T = self.objective(ratio_T, terms.advantages_T)
+        policy_T = torch.where(factor_T == 0, 0.0, factor_T * policy_T)
+        policy_loss = _weighted_sum(policy_T, terms.weights_T)
         kl_loss, kl_T = self._kl(terms)
         entropy_loss = self._entropy_bonus(terms)
         loss = policy_loss + kl_loss + entropy_loss
@@ -55,9 +67,11 @@ class Loss:
             entropy=_sum(terms.entropy_T),
             kl=_sum(kl_T),
             ratio=_sum(torch.where(active_T, ratio_T, 0.0)),
-            clipped_low=_sum(self.objective.clipped_low(ratio_T, terms.advantages_T)),
-            clipped_high=_sum(self.objective.clipped_high(ratio_T, terms.advantages_T)),
-            rollout_logprob_abs_diff=_sum(_rollout_gap(terms)),
+            clip_fraction_low=_sum(self.objective.clipped_low(ratio_T, terms.advantages_T)),
+            clip_fraction_high=_sum(self.objective.clipped_high(ratio_T, terms.advantages_T)),
+            rollout_logprob_abs_diff=_sum((_old(terms) - terms.rollout_log_probs_T).abs()),
+            correction_ratio=_sum(torch.where(active_T, mismatch_T, 0.0)),
+            correction_fraction=_sum(active_T & self.correction.changed(mismatch_T)),
         )
         return LossOutput(loss.to(terms.log_probs_T.dtype), metrics)
 
@@ -82,7 +96,8 @@ def build_loss(config: LossConfig) -> Loss:
     """The loss that a loss node describes.  Raises ConfigError when the node is not legal."""
     check(config)
     return Loss(
-        objective=PPOClip(config.objective.clip_low, config.objective.clip_high),
+        objective=build_objective(config.objective),
+        correction=build_correction(config.correction),
         kl=build_kl(config.kl),
         entropy_coefficient=config.entropy_coefficient or None,
     )
@@ -111,14 +126,21 @@ def _silence_masked(terms: TokenTerms) -> TokenTerms:
     )
 
 
-def _rollout_gap(terms: TokenTerms) -> Tensor:
-    """|trainer - engine| log-prob of the same token under the same weights.  -> [T]
-
-    Off policy the old log-probs are the trainer's of those weights; the current ones have moved.
-    """
+def _old(terms: TokenTerms) -> Tensor:
+    """The trainer's log-probs under the weights that the engine sampled with.  -> [T], detached"""
     old_T = terms.old_log_probs_T
-    trainer_T = terms.log_probs_T if old_T is None else old_T
-    return (trainer_T - terms.rollout_log_probs_T).abs()
+    return terms.log_probs_T.detach() if old_T is None else old_T
+
+
+def _old_over_rollout(terms: TokenTerms) -> Tensor:
+    """The trainer's probability of each token over the engine's, under the same weights.  -> [T]"""
+    return torch.exp(_old(terms) - terms.rollout_log_probs_T)
+
+
+def _without_gradient_where(dropped_T: Tensor, terms: TokenTerms) -> TokenTerms:
+    """The same values.  A dropped ratio may be inf, and 0 times the gradient of that is nan."""
+    current_T = terms.log_probs_T
+    return replace(terms, log_probs_T=torch.where(dropped_T, current_T.detach(), current_T))
 
 
 def _weighted_sum(values_T: Tensor, weights_T: Tensor) -> Tensor:

@@ -1,21 +1,25 @@
 """Log-probs and entropy of the policy, straight from hidden states and the output weight.
 
-Logits exist for chunk_rows tokens at a time and are computed again in the backward pass: the full
-[T, V] float32 log-softmax, the largest tensor of ordinary training code, never exists.
+The vocabulary is taken a chunk at a time, and the logits of a chunk are computed again in the
+backward pass: the [T, V] float32 log-softmax, the largest tensor of ordinary training code, never
+exists.
 
-With z the logits divided by the temperature and p = softmax(z):
-
-    log_prob = z[target] - logsumexp(z)       d log_prob / dz = onehot(target) - p
-    entropy  = -sum(p * log p)                d entropy  / dz = -p * (log p + entropy)
+Chunks of the vocabulary rather than of the tokens: a chunk's rows of the weight gradient are then
+finished in one product, and what is added up over chunks is small, the gradient of the hidden
+states and a few numbers a token.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from slime.loss.products import product, wide
+from slime.loss.softmax import LogitSlope, LogitSums
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,12 @@ def _nobody_else(_: Tensor) -> None:
 
 WHOLE_VOCABULARY = VocabularyShard(0, _nobody_else, _nobody_else)
 
+# 16 MiB of float32, which stay in the caches and which malloc reuses; from 32 MiB up it returns
+# them to the kernel, and clearing them anew costs more than the arithmetic.
+_CPU_CHUNK_ELEMENTS = 2**22
+# 64 MiB: each kernel takes far longer than its launch.
+_GPU_CHUNK_ELEMENTS = 2**24
+
 
 def log_probs_and_entropy(
     hidden_TH: Tensor,
@@ -45,7 +55,7 @@ def log_probs_and_entropy(
     *,
     temperature: float,
     shard: VocabularyShard = WHOLE_VOCABULARY,
-    chunk_rows: int = 512,
+    chunk_elements: int | None = None,
     entropy_gradient: bool,
 ) -> tuple[Tensor, Tensor]:
     """Log-prob of each target and entropy of its distribution.  -> [T], [T], at least float32.
@@ -53,17 +63,24 @@ def log_probs_and_entropy(
     weight_VH holds the rows of `shard`, targets_T int64 tokens of the whole vocabulary; hidden_TH
     is the same on every process of the shard group, and so are the results and its gradient.
     entropy_gradient=False returns the entropy without a graph and makes the backward pass cheaper.
-    Raises ValueError when temperature or chunk_rows is not > 0.
+    chunk_elements bounds the logits that exist at a time (at least one token of the vocabulary,
+    for all T rows); None: what is fast on the device.
+    Raises ValueError when temperature or chunk_elements is not > 0, and when shapes or dtypes do
+    not match.
     """
+    if chunk_elements is None:
+        chunk_elements = _GPU_CHUNK_ELEMENTS if hidden_TH.is_cuda else _CPU_CHUNK_ELEMENTS
     if not temperature > 0:
         raise ValueError(f"temperature must be > 0, got {temperature}")
-    if chunk_rows < 1:
-        raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
+    if chunk_elements < 1:
+        raise ValueError(f"chunk_elements must be at least 1, got {chunk_elements}")
     if targets_T.shape != hidden_TH.shape[:1]:
         raise ValueError(
             f"targets_T has shape {tuple(targets_T.shape)}, expected {tuple(hidden_TH.shape[:1])}"
         )
-    output = _Output(temperature, shard, chunk_rows)
+    if hidden_TH.dtype != weight_VH.dtype:
+        raise ValueError(f"hidden_TH is {hidden_TH.dtype}, but weight_VH {weight_VH.dtype}")
+    output = _Output(temperature, shard, chunk_elements)
     log_probs_T, entropy_T = _LogProbsAndEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_TH, weight_VH, targets_T, output, entropy_gradient
     )
@@ -72,26 +89,28 @@ def log_probs_and_entropy(
 
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """The output layer: how logits are made, a chunk of rows at a time."""
+    """The output layer: how logits are made, a chunk of the vocabulary at a time."""
 
     temperature: float
     shard: VocabularyShard
-    chunk_rows: int
+    chunk_elements: int
 
-    def chunks(self, rows: int) -> Iterator[slice]:
-        for start in range(0, rows, self.chunk_rows):
-            yield slice(start, start + self.chunk_rows)
+    def chunks(self, hidden_TH: Tensor, weight_VH: Tensor) -> Iterator[slice]:
+        """Rows of weight_VH, so many that neither [T, C] nor [C, H] exceeds chunk_elements."""
+        size = max(1, self.chunk_elements // max(1, *hidden_TH.shape))
+        for start in range(0, len(weight_VH), size):
+            yield slice(start, min(start + size, len(weight_VH)))
 
-    def logits(self, hidden_CH: Tensor, weight_VH: Tensor) -> Tensor:
-        """-> z [C, V] in at least float32, a buffer that the caller may overwrite."""
-        logits_CV = torch.mm(hidden_CH, weight_VH.t()).to(_precision(hidden_CH))
-        return logits_CV if self.temperature == 1 else logits_CV.div_(self.temperature)
+    def logits(self, hidden_TH: Tensor, weight_CH: Tensor) -> Tensor:
+        """-> z [T, C] in at least float32, a buffer that the caller may overwrite."""
+        logits_TC = product(hidden_TH, weight_CH.t())
+        return logits_TC if self.temperature == 1 else logits_TC.div_(self.temperature)
 
-    def rows_of(self, targets_T: Tensor, weight_VH: Tensor) -> tuple[Tensor, Tensor]:
-        """-> row of weight_VH [T], and whether it is on this shard [T] (else the row is 0)."""
-        rows_T = targets_T - self.shard.first_token
-        here_T = (rows_T >= 0) & (rows_T < len(weight_VH))
-        return rows_T.where(here_T, 0), here_T
+    def targets_in(self, chunk: slice, targets_T: Tensor) -> tuple[Tensor, Tensor]:
+        """-> each target's column in the chunk [T, 1], and whether it has one [T] (else 0)."""
+        columns_T = targets_T - (self.shard.first_token + chunk.start)
+        here_T = (columns_T >= 0) & (columns_T < chunk.stop - chunk.start)
+        return columns_T.where(here_T, 0)[:, None], here_T
 
 
 class _LogProbsAndEntropy(torch.autograd.Function):
@@ -126,119 +145,53 @@ class _LogProbsAndEntropy(torch.autograd.Function):
     ) -> tuple[Tensor | None, Tensor | None, None, None, None]:
         hidden_TH, weight_VH, targets_T, largest_T, total_T, entropy_T = ctx.saved_tensors
         output: _Output = ctx.output
-        slope = _Slope.of(log_probs_grad_T, entropy_grad_T, total_T, entropy_T, output.temperature)
-        target_rows_T, here_T = output.rows_of(targets_T, weight_VH)
-        target_slope_T = slope.target_T.where(here_T, 0.0)
+        slope = LogitSlope.of(
+            log_probs_grad_T, entropy_grad_T, total_T, entropy_T, output.temperature
+        )
 
         hidden_grad_TH, weight_grad_VH = None, None
         if ctx.needs_input_grad[0]:
-            hidden_grad_TH = torch.empty_like(hidden_TH)
-        if ctx.needs_input_grad[1]:
             # At least float32: in bfloat16 the sum over many chunks would lose the small ones.
-            weight_grad_VH = torch.zeros_like(weight_VH, dtype=_precision(weight_VH))
-        for rows in output.chunks(len(hidden_TH)):
-            logits_CV = output.logits(hidden_TH[rows], weight_VH)
-            grad_CV = slope.of_softmax(logits_CV.sub_(largest_T[rows, None]), rows)
-            grad_CV.scatter_add_(1, target_rows_T[rows, None], target_slope_T[rows, None])
-            grad_CV = grad_CV.to(weight_VH.dtype)
+            hidden_grad_TH = torch.zeros_like(hidden_TH, dtype=wide(hidden_TH.dtype))
+        if ctx.needs_input_grad[1]:
+            weight_grad_VH = torch.empty_like(weight_VH)
+        for chunk in output.chunks(hidden_TH, weight_VH):
+            logits_TC = output.logits(hidden_TH, weight_VH[chunk])
+            grad_TC = slope.of_softmax(logits_TC.sub_(largest_T[:, None]))
+            columns_T1, here_T = output.targets_in(chunk, targets_T)
+            grad_TC.scatter_add_(1, columns_T1, slope.target_T.where(here_T, 0.0)[:, None])
             if hidden_grad_TH is not None:
-                torch.mm(grad_CV, weight_VH, out=hidden_grad_TH[rows])
+                hidden_grad_TH += product(grad_TC, weight_VH[chunk])
             if weight_grad_VH is not None:
-                _add_product(weight_grad_VH, grad_CV.t(), hidden_TH[rows])
+                weight_grad_VH[chunk] = product(grad_TC.t(), hidden_TH)
 
         if hidden_grad_TH is not None:
             output.shard.all_reduce_sum(hidden_grad_TH)
-        if weight_grad_VH is not None:
-            weight_grad_VH = weight_grad_VH.to(weight_VH.dtype)
+            hidden_grad_TH = hidden_grad_TH.to(hidden_TH.dtype)
         return hidden_grad_TH, weight_grad_VH, None, None, None
-
-
-@dataclass(frozen=True, slots=True)
-class _Sums:
-    """Over the logits z of a row, relative to the largest one so that exp cannot overflow."""
-
-    largest_T: Tensor  # max z
-    target_T: Tensor  # z[target]
-    total_T: Tensor  # sum exp(z - largest)
-    weighted_T: Tensor  # sum exp(z - largest) * (z - largest)
 
 
 def _sums_of_this_shard(
     hidden_TH: Tensor, weight_VH: Tensor, targets_T: Tensor, output: _Output
-) -> _Sums:
-    largest_T, target_T, total_T, weighted_T = torch.empty(
-        4, len(hidden_TH), dtype=_precision(hidden_TH), device=hidden_TH.device
-    )
-    target_rows_T, here_T = output.rows_of(targets_T, weight_VH)
-    for rows in output.chunks(len(hidden_TH)):
-        logits_CV = output.logits(hidden_TH[rows], weight_VH)
-        target_T[rows] = logits_CV.gather(1, target_rows_T[rows, None])[:, 0]
-        largest_T[rows] = logits_CV.amax(1)
-        logits_CV.sub_(largest_T[rows, None])
-        exp_CV = logits_CV.exp()
-        total_T[rows] = exp_CV.sum(1)
-        weighted_T[rows] = exp_CV.mul_(logits_CV).sum(1)
-    return _Sums(largest_T, target_T.where(here_T, 0.0), total_T, weighted_T)
+) -> LogitSums:
+    def sums_of(chunk: slice) -> LogitSums:
+        logits_TC = output.logits(hidden_TH, weight_VH[chunk])
+        columns_T1, here_T = output.targets_in(chunk, targets_T)
+        target_T = logits_TC.gather(1, columns_T1)[:, 0].where(here_T, 0.0)
+        largest_T = logits_TC.amax(1)
+        shifted_TC = logits_TC.sub_(largest_T[:, None])
+        exp_TC = shifted_TC.exp()
+        total_T = exp_TC.sum(1)
+        return LogitSums(largest_T, target_T, total_T, exp_TC.mul_(shifted_TC).sum(1))
+
+    return reduce(LogitSums.__add__, map(sums_of, output.chunks(hidden_TH, weight_VH)))
 
 
-def _sums_of_all_shards(own: _Sums, shard: VocabularyShard) -> _Sums:
+def _sums_of_all_shards(own: LogitSums, shard: VocabularyShard) -> LogitSums:
     """Two collectives for all T rows: the largest logit, then the sums relative to it."""
     largest_T = own.largest_T.clone()
     shard.all_reduce_max(largest_T)
-    shift_T = own.largest_T - largest_T
-    scale_T = shift_T.exp()
-    total_T = scale_T * own.total_T
-    weighted_T = scale_T * own.weighted_T + shift_T * total_T
-    sums_3T = torch.stack([own.target_T, total_T, weighted_T])
+    own = own.relative_to(largest_T)
+    sums_3T = torch.stack([own.target_T, own.total_T, own.weighted_T])
     shard.all_reduce_sum(sums_3T)
-    return _Sums(largest_T, *sums_3T)
-
-
-@dataclass(frozen=True, slots=True)
-class _Slope:
-    """d loss / d logits = onehot * target + exp(z - largest) * (level + tilt * (z - largest))
-
-    That is g * (onehot - p) - h * p * (log p + entropy), with g and h the gradients of log-prob
-    and entropy, p = exp(z - largest) / total, and 1 / temperature inside g and h.
-    """
-
-    target_T: Tensor
-    level_T: Tensor
-    tilt_T: Tensor | None  # None: no entropy gradient
-
-    @classmethod
-    def of(
-        cls,
-        log_probs_grad_T: Tensor | None,
-        entropy_grad_T: Tensor | None,
-        total_T: Tensor,
-        entropy_T: Tensor,
-        temperature: float,
-    ) -> "_Slope":
-        if log_probs_grad_T is None:
-            log_probs_grad_T = torch.zeros_like(total_T)
-        target_T = log_probs_grad_T / temperature
-        if entropy_grad_T is None:
-            return cls(target_T, -target_T / total_T, None)
-        entropy_slope_T = entropy_grad_T / temperature
-        level_T = -(target_T + entropy_slope_T * (entropy_T - total_T.log())) / total_T
-        return cls(target_T, level_T, -entropy_slope_T / total_T)
-
-    def of_softmax(self, shifted_CV: Tensor, rows: slice) -> Tensor:
-        """The part without onehot, for shifted = z - largest, which is overwritten.  -> [C, V]"""
-        level_C1 = self.level_T[rows, None]
-        if self.tilt_T is None:
-            return shifted_CV.exp_().mul_(level_C1)
-        exp_CV = shifted_CV.exp()
-        return exp_CV.mul_(shifted_CV.mul_(self.tilt_T[rows, None]).add_(level_C1))
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    if total.dtype == right.dtype:
-        total.addmm_(left, right)
-    else:
-        total.add_(left @ right)
-
-
-def _precision(values: Tensor) -> torch.dtype:
-    return torch.promote_types(values.dtype, torch.float32)
+    return LogitSums(largest_T, *sums_3T)

@@ -1,17 +1,15 @@
 """RewardConfig -> the function that scores a response."""
 
-import importlib
-import inspect
 from collections.abc import Callable
 
 from slime.config.schema import (
-    ConfigError,
     ExactMatchReward,
     FirstNumberReward,
     FunctionReward,
     LastNumberReward,
     RewardConfig,
 )
+from slime.config.schema.imported import import_function
 
 Reward = Callable[[str, str], float]  # (response, answer) -> reward
 
@@ -39,40 +37,5 @@ def reward_path(config: RewardConfig) -> str:
 
 def load_reward(path: str) -> Reward:
     """The function at module:name; see build_reward for what is raised."""
-    module_name, colon, name = path.partition(":")
-    if not (module_name and colon and name):
-        raise ConfigError(f"reward.function={path} must be written package.module:name")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as failed:  # whatever the user's module raises
-        raise ConfigError(
-            f"reward.function={path}: cannot import {module_name} ({describe(failed)}); it must be "
-            f"on PYTHONPATH"
-        ) from failed
-    function = vars(module).get(name)
-    if function is None:
-        raise ConfigError(f"reward.function={path}: {module_name} has no {name}")
-    if not callable(function):
-        raise ConfigError(f"reward.function={path} is a {type(function).__name__}, not a function")
-    _check_signature(path, function)
-    reward: Reward = function
+    reward: Reward = import_function("reward.function", path, "response", "answer")
     return reward
-
-
-def describe(error: BaseException) -> str:
-    """The exception in one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def _check_signature(path: str, function: Callable[..., object]) -> None:
-    try:
-        signature = inspect.signature(function)
-    except ValueError:  # some built-in functions do not tell
-        return
-    try:
-        signature.bind("response", "answer")
-    except TypeError:
-        raise ConfigError(
-            f"reward.function={path} must take (response, answer), but takes {signature}"
-        ) from None

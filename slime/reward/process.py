@@ -15,7 +15,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from numbers import Real
 
-from slime.reward.build import Reward, describe, load_reward
+from slime.config.schema.imported import describe
+from slime.reward.build import Reward, load_reward
 
 START_SECONDS = 120.0  # an import that takes longer will not end
 

@@ -6,7 +6,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from slime.config.schema import RewardConfig
-from slime.reward.build import build_reward, describe, reward_path
+from slime.config.schema.imported import describe
+from slime.reward.build import build_reward, reward_path
 from slime.reward.process import Failure, Score, ScoringLostError, ScoringProcess, ScoringStartError
 
 if TYPE_CHECKING:  # torch; the scoring process imports this package and must start fast

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from slime.config.schema import ReplayEngine, RolloutConfig
 
+REPLAY_KEY = "rollout.engine.path"
+
 
 def problems(config: RolloutConfig, iterations: int) -> Iterator[str]:
     """One line for a rollout.save that cannot be written to, or a replay with nothing to read."""
@@ -38,20 +40,22 @@ def replay_problems(folder: Path, iterations: int) -> Iterator[str]:
     """One line unless `folder` holds the iterations from 0 to `iterations` - 1."""
     saved = saved_iterations(folder)
     missing = next((i for i in range(iterations) if i not in saved), None)
-    if not os.path.isdir(folder):
-        yield f"rollout.engine.path: {folder} is not a folder"
-    elif not saved:
-        yield (
-            f"rollout.engine.path: {folder} holds no saved iterations; write them with "
-            f"rollout.save={folder}"
-        )
+    if not saved:
+        yield nothing_saved(folder, REPLAY_KEY)
     elif missing is not None and missing < max(saved):
-        yield f"rollout.engine.path: {folder} lacks iteration {missing}"
+        yield f"{REPLAY_KEY}: {folder} lacks iteration {missing}"
     elif missing is not None:
         yield (
-            f"iterations={iterations}: {folder} (rollout.engine.path) has only {len(saved)} saved "
+            f"iterations={iterations}: {folder} ({REPLAY_KEY}) has only {len(saved)} saved "
             f"iterations; write iterations={len(saved)} or less"
         )
+
+
+def nothing_saved(folder: Path, key: str) -> str:
+    """The line for a `folder` without saved iterations, which `key` names."""
+    if not os.path.isdir(folder):
+        return f"{key}: {folder} is not a folder"
+    return f"{key}: {folder} holds no saved iterations; write them with rollout.save={folder}"
 
 
 def saved_iterations(folder: Path) -> set[int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from slime.config.schema import ConfigError
 from slime.data import Finish, Group, Prompt, Rollout, Sample
-from slime.rollout.check import replay_problems, save_problems
+from slime.rollout.check import REPLAY_KEY, replay_problems, save_problems
 from slime.rollout.engine import Sampling
 
 FORMAT, VERSION = "slime-rollouts", 1
@@ -89,8 +89,8 @@ def load_iteration(folder: Path, iteration: int) -> list[Group]:
     return list(read_iteration(folder, iteration).groups)
 
 
-def read_iteration(folder: Path, iteration: int) -> SavedIteration:
-    """`iteration` as it was saved.
+def read_iteration(folder: Path, iteration: int, key: str = REPLAY_KEY) -> SavedIteration:
+    """`iteration` as it was saved.  key: the one that names the folder, for errors.
 
     Raises ConfigError when it is missing, damaged, of another version of the format, or has a
     rollout without samples.
@@ -103,7 +103,7 @@ def read_iteration(folder: Path, iteration: int) -> SavedIteration:
         index = json.loads((source / INDEX).read_text(encoding="utf-8"))
         if (index["format"], index["version"]) != (FORMAT, VERSION):
             raise ConfigError(
-                f"rollout.engine.path: {source} is {index['format']} version {index['version']}; "
+                f"{key}: {source} is {index['format']} version {index['version']}; "
                 f"this slime reads {FORMAT} version {VERSION}: save it again"
             )
         tensors = load_file(source / TENSORS)
@@ -118,7 +118,7 @@ def read_iteration(folder: Path, iteration: int) -> SavedIteration:
         raise
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as broken:
         raise ConfigError(
-            f"rollout.engine.path: {source} is damaged ({_reason(broken)}); save it again"
+            f"{key}: {source} is damaged ({_reason(broken)}); save it again"
         ) from broken
 
 

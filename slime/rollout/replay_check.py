@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slime.config.schema import ConfigError
+from slime.config.schema import ConfigError, IncompleteStep
+from slime.config.schema.steps import StepsError, step_sizes
 from slime.data import Group, Rollout, Sample
-from slime.rollout.check import replay_problems
+from slime.rollout.check import REPLAY_KEY, replay_problems
 from slime.rollout.replay import SavedIteration, read_iteration
 
 
@@ -21,11 +22,13 @@ class ReplayFacts:
 
     iterations: int
     steps_per_iteration: int
+    incomplete_step: IncompleteStep
     max_tokens_per_microbatch: int
     temperature: float
     top_p: float
     vocabulary_size: int
     max_positions: int
+    key: str = REPLAY_KEY  # names the folder
 
 
 # Raises ValueError for groups that cannot be trained on.
@@ -50,6 +53,15 @@ def check_replay(folder: Path, run: ReplayFacts, plan: Plan) -> None:
         raise ConfigError("\n".join(problem.line for problem in found.values()))
 
 
+def check_iteration(
+    saved: SavedIteration, folder: Path, iteration: int, run: ReplayFacts, plan: Plan
+) -> None:
+    """The same for one iteration that has been read already."""
+    found = list(_problems(saved, run, plan, f"iteration {iteration} of {folder}"))
+    if found:
+        raise ConfigError("\n".join(problem.line for problem in found))
+
+
 @dataclass(frozen=True, slots=True)
 class _Problem:
     kind: str
@@ -65,7 +77,7 @@ def _problems(
     found = [
         *_distribution_problems(saved, run, where),
         *_step_problems(saved.groups, run, where),
-        *_value_problems(rollouts, where),
+        *_value_problems(rollouts, run, where),
         *_length_problems(samples, run, where),
         *_token_problems(samples, run, where),
     ]
@@ -74,7 +86,7 @@ def _problems(
         try:
             plan(list(saved.groups))
         except ValueError as refused:
-            yield _Problem("plan", f"rollout.engine.path: {where}: {refused}; save it again")
+            yield _Problem("plan", f"{run.key}: {where}: {refused}; save it again")
 
 
 def _distribution_problems(
@@ -87,7 +99,7 @@ def _distribution_problems(
         if wanted != sampled:
             yield _Problem(
                 name,
-                f"rollout.{name}={wanted}: {where} (rollout.engine.path) was sampled with "
+                f"rollout.{name}={wanted}: {where} ({run.key}) was sampled with "
                 f"{sampled}; write rollout.{name}={sampled}",
             )
 
@@ -96,22 +108,27 @@ def _step_problems(groups: Sequence[Group], run: ReplayFacts, where: str) -> Ite
     if not groups or any(not group.rollouts for group in groups):
         yield _Problem(
             "empty",
-            f"rollout.engine.path: {where} has a group without rollouts, or no groups at all",
+            f"{run.key}: {where} has a group without rollouts, or no groups at all",
         )
-    elif len(groups) % run.steps_per_iteration:
+        return
+    try:
+        step_sizes(len(groups), run.steps_per_iteration, run.incomplete_step)
+    except StepsError as wrong:
         yield _Problem(
             "steps",
-            f"steps_per_iteration={run.steps_per_iteration}: {where} (rollout.engine.path) has "
-            f"{len(groups)} groups; write a steps_per_iteration that divides {len(groups)}",
+            f"steps_per_iteration={run.steps_per_iteration}: {where} ({run.key}) has "
+            f"{len(groups)} groups: {wrong}",
         )
 
 
-def _value_problems(rollouts: Sequence[Rollout], where: str) -> Iterator[_Problem]:
+def _value_problems(
+    rollouts: Sequence[Rollout], run: ReplayFacts, where: str
+) -> Iterator[_Problem]:
     for rollout in rollouts:
         if not _is_finite(rollout.reward):
             yield _Problem(
                 "reward",
-                f"rollout.engine.path: {where}: rollout {rollout.id} has the reward "
+                f"{run.key}: {where}: rollout {rollout.id} has the reward "
                 f"{rollout.reward}, it must be a finite number; score it and write that down",
             )
             break
@@ -119,7 +136,7 @@ def _value_problems(rollouts: Sequence[Rollout], where: str) -> Iterator[_Proble
         if any(not sample.rollout_log_probs_R.isfinite().all() for sample in rollout.samples):
             yield _Problem(
                 "log-probs",
-                f"rollout.engine.path: {where}: rollout {rollout.id} has rollout_log_probs that "
+                f"{run.key}: {where}: rollout {rollout.id} has rollout_log_probs that "
                 f"are not finite; write numbers, 0 where loss_mask is false",
             )
             break
@@ -138,14 +155,14 @@ def _length_problems(samples: Sequence[Sample], run: ReplayFacts, where: str) ->
         yield _Problem(
             "micro-batch",
             f"parallel.max_tokens_per_microbatch={run.max_tokens_per_microbatch}: the longest "
-            f"sample of {where} (rollout.engine.path) has {longest} tokens; write "
+            f"sample of {where} ({run.key}) has {longest} tokens; write "
             f"parallel.max_tokens_per_microbatch={longest} or more",
             size=longest,
         )
     if longest > run.max_positions:
         yield _Problem(
             "positions",
-            f"rollout.engine.path: the longest sample of {where} has {longest} tokens, more than "
+            f"{run.key}: the longest sample of {where} has {longest} tokens, more than "
             f"the model's {run.max_positions} positions; write model=<the model that generated it>",
             size=longest,
         )
@@ -153,7 +170,7 @@ def _length_problems(samples: Sequence[Sample], run: ReplayFacts, where: str) ->
         if len(sample.prompt_tokens_P) == 0:
             yield _Problem(
                 "prompt",
-                f"rollout.engine.path: {where}: rollout {sample.rollout_id} has a sample without "
+                f"{run.key}: {where}: rollout {sample.rollout_id} has a sample without "
                 f"prompt tokens; every sample needs one to predict its response from",
             )
             break
@@ -175,6 +192,6 @@ def _token_problems(samples: Sequence[Sample], run: ReplayFacts, where: str) -> 
         return
     yield _Problem(
         "token",
-        f"rollout.engine.path: {where} has the token id {wrong}, the model's are 0 to "
+        f"{run.key}: {where} has the token id {wrong}, the model's are 0 to "
         f"{run.vocabulary_size - 1}: another model or tokenizer wrote it; write model=<that model>",
     )

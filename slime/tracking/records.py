@@ -26,6 +26,7 @@ class RolloutMetrics:
     active_tokens: int
     rollouts: int
     prompts: int
+    dropped_prompts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,13 @@ def response_lengths(groups: Sequence[Group]) -> list[int]:
     return [sum(len(s.response_tokens_R) for s in r.samples) for g in groups for r in g.rollouts]
 
 
-def rollout_metrics(groups: Sequence[Group], reward_failures: int) -> RolloutMetrics:
-    """Means over rollouts (not samples); zero_variance_fraction is over groups."""
+def rollout_metrics(
+    groups: Sequence[Group], reward_failures: int, dropped_prompts: int
+) -> RolloutMetrics:
+    """Means over rollouts (not samples); zero_variance_fraction is over groups.
+
+    groups: all that were generated, the dropped_prompts that no step trains on included.
+    """
     rollouts = [r for g in groups for r in g.rollouts]
     rewards = [_scored(r.reward) for r in rollouts]
     lengths = response_lengths(groups)
@@ -77,6 +83,7 @@ def rollout_metrics(groups: Sequence[Group], reward_failures: int) -> RolloutMet
         active_tokens=sum(s.active_tokens for r in rollouts for s in r.samples),
         rollouts=len(rollouts),
         prompts=len(groups),
+        dropped_prompts=dropped_prompts,
     )
 
 

@@ -37,6 +37,7 @@ class RunLog:
         self._samples = JsonLines(run_directory / "samples.jsonl")
         self._samples_per_iteration = config.samples_per_iteration
         self._agreement = agreement
+        self._has_warned_of_dropped = False
 
     def __enter__(self) -> Self:
         self._progress.__enter__()
@@ -86,6 +87,7 @@ class RunLog:
         record = _step_record(at, metrics) | flat("rollout", rollout) | flat("time", times)
         self._metrics.write(record, at.iteration)
         self._warn_of(at, metrics)
+        self._warn_once_of_dropped(rollout)
         self._progress.iteration(IterationReport(at.iteration, rollout, metrics, times))
 
     def samples(self, iteration: int, scored: ScoredGroups) -> None:
@@ -105,6 +107,14 @@ class RunLog:
             self.warn(
                 f"{len(failures)} rewards failed and got reward.failure_value; the first, for the "
                 f"response {first.response!r} to {first.prompt!r}: {first.reason}"
+            )
+
+    def _warn_once_of_dropped(self, rollout: RolloutMetrics) -> None:
+        if rollout.dropped_prompts and not self._has_warned_of_dropped:
+            self._has_warned_of_dropped = True
+            self.warn(
+                f"incomplete_step=drop: {rollout.dropped_prompts} of {rollout.prompts} prompts "
+                f"fill no step and train nothing; rollout/dropped_prompts counts them"
             )
 
     def _warn_of(self, at: StepNumber, metrics: StepMetrics) -> None:

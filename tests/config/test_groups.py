@@ -16,6 +16,7 @@ CONF = Path(__file__).parents[2] / "conf"
 # What a choice needs before it is a whole config.
 NEEDS = {
     "loss/aggregation=constant": ["loss.divisor=5"],
+    "loss/aggregation=custom": ["loss.function=a:b"],
     "model=path": ["model.path=x"],
     "task=jsonl": ["task.path=x"],
     "reward=function": ["reward.function=a:b"],
@@ -47,7 +48,9 @@ def test_without_overrides_the_default_choices_compose(config):
     assert chosen.rollout.engine.name == defaults["rollout/engine"] == "local"
     assert chosen.advantage.name == defaults["advantage"] == "grpo"
     assert chosen.loss.aggregation == defaults["loss/aggregation"] == "sample_mean"
+    assert chosen.loss.objective.name == defaults["loss/objective"] == "ppo"
     assert chosen.loss.kl.name == defaults["loss/kl"] == "none"
+    assert chosen.loss.correction.name == defaults["loss/correction"] == "none"
     assert chosen.tracking.name == defaults["tracking"] == "tensorboard"
     assert chosen.recipe is defaults["recipe"] is None
 

@@ -70,9 +70,10 @@ def test_cfg_job_prints_exactly_the_legal_keys(command, tmp_path):
     ended = command("--cfg", "job", "--package", "loss", "loss/aggregation=constant")
     assert ended.exit_code == 0
     assert yaml.safe_load(ended.out) == {
-        "aggregation": "constant", "clip_low": 0.2, "clip_high": 0.2, "entropy_coefficient": 0.0,
-        "empty_units": "count", "skip_idle_samples": True, "kl": {"name": "none"},
-        "divisor": "???",
+        "aggregation": "constant", "auxiliary_aggregation": "auto", "entropy_coefficient": 0.0,
+        "empty_units": "count", "mask_truncated": False, "skip_idle_samples": True,
+        "objective": {"name": "ppo", "clip_low": 0.2, "clip_high": 0.2}, "kl": {"name": "none"},
+        "correction": {"name": "none"}, "divisor": "???",
     }  # fmt: skip
     assert not list(tmp_path.iterdir())
 

@@ -60,6 +60,7 @@ def test_a_config_error_is_one_line_on_stderr_and_exit_code_2(arguments, message
         ["-m", "seed=0,-1"],
         ["task=jsonl", "task.path=/no/where"],
         ["rollout/engine=replay", "rollout.engine.path=/no/where"],
+        ["loss/aggregation=custom", "loss.function=nowhere:f"],
     ],
 )
 def test_a_config_error_comes_before_anything_heavy_is_imported(arguments, tmp_path):
@@ -151,6 +152,15 @@ def test_an_answer_that_the_reward_cannot_judge_is_known_before_a_run_folder_is_
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
     assert command("task=jsonl", "task.path=data.jsonl", "reward=exact_match").exit_code == 0
+
+
+def test_no_module_of_the_users_own_is_imported_before_the_run(command, tmp_path, monkeypatch):
+    (tmp_path / "their_module.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    custom = ["loss/aggregation=custom", "loss.function=their_module:weights"]
+    assert command(*custom).exit_code == 0
+    assert command("-m", "seed=0,1", *custom).exit_code == 0
+    assert "their_module" not in sys.modules
 
 
 def test_a_crash_is_a_trace_and_exit_code_1(command):

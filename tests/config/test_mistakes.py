@@ -5,18 +5,20 @@ import shlex
 import pytest
 
 TOP = (
-    "(valid keys: advantage, cluster, command, evaluation, iterations, loss, max_bad_steps, model, "
-    "optimizer, parallel, reward, rollout, seed, steps_per_iteration, task, tracking)"
+    "(valid keys: advantage, check, cluster, command, evaluation, incomplete_step, iterations, "
+    "loss, max_bad_steps, model, optimizer, parallel, reward, rollout, seed, steps_per_iteration, "
+    "task, tracking)"
 )
 LOSS = (
-    "(valid keys of loss: clip_high, clip_low, empty_units, entropy_coefficient, kl, "
-    "skip_idle_samples)"
+    "(valid keys of loss: auxiliary_aggregation, correction, empty_units, entropy_coefficient, kl, "
+    "mask_truncated, objective, skip_idle_samples)"
 )
 GROUPS = (
-    "(valid: advantage, cluster, loss/aggregation, loss/kl, model, optimizer, parallel, recipe, "
-    "reward, rollout, rollout/engine, task, tracking)"
+    "(valid: advantage, check, cluster, loss/aggregation, loss/correction, loss/kl, "
+    "loss/objective, model, optimizer, parallel, recipe, reward, rollout, rollout/engine, task, "
+    "tracking)"
 )
-MODES = "(valid: constant, dr_grpo, prompt_mean, sample_mean, token_mean)"
+MODES = "(valid: constant, custom, dr_grpo, prompt_mean, sample_mean, token_mean)"
 MODELS = "(valid: path, smollm2_135m, tiny)"
 NO_DIVISOR = (
     "loss.divisor is required (the constant L; it sets the scale of the loss, so it has no "
@@ -27,6 +29,24 @@ NOT_USED = (
 )
 QUOTE = "(quote special characters: 'key=\"a (b)\"')"
 CONSTANT = "loss/aggregation=constant"
+GSPO = "loss/objective=gspo loss/aggregation="
+CUSTOM = "loss/aggregation=custom"
+
+
+def once_per_token(mode):
+    return (
+        f"loss/objective=gspo has one ratio for a whole sequence, and loss/aggregation={mode} "
+        "would count it once for each of its tokens, long sequences more than short ones: write "
+        "loss/aggregation=sample_mean"
+    )
+
+
+def no_package(key, module):
+    return (
+        f"{key}={module}:f: cannot import {module} (ModuleNotFoundError: No module named "
+        "'nowhere'); it must be on PYTHONPATH"
+    )
+
 
 ONE_LINE = {
     # the divisor
@@ -78,6 +98,33 @@ ONE_LINE = {
     "advantage=dr_grpo advantage.epsilon=1": (
         "'advantage.epsilon' is not used by advantage=dr_grpo; it belongs to grpo"
     ),
+    # objective, correction, custom aggregation
+    f"{GSPO}token_mean": once_per_token("token_mean"),
+    f"{GSPO}prompt_mean": once_per_token("prompt_mean"),
+    f"{GSPO}constant loss.divisor=5": once_per_token("constant"),
+    f"{GSPO}dr_grpo": once_per_token("constant"),
+    "loss.correction.cap=2": (
+        "'loss.correction.cap' is not used by loss/correction=none; it belongs to tis"
+    ),
+    "loss/correction=tis loss.correction.low=1": (
+        "'loss.correction.low' is not used by loss/correction=tis; it belongs to icepop"
+    ),
+    "loss/correction=tis loss.correction.cap=0": (
+        "loss.correction.cap must be a finite number > 0, got 0.0"
+    ),
+    "loss/correction=icepop loss.correction.low=6": (
+        "loss.correction.low=6.0 must be below loss.correction.high=5.0"
+    ),
+    "loss.function=a:b": (
+        "'loss.function' is not used by loss/aggregation=sample_mean; it belongs to custom"
+    ),
+    CUSTOM: (
+        "loss.function is required (package.module:name of a function StepShape -> weights [S]): "
+        "pass loss.function=<value>"
+    ),
+    f"{CUSTOM} loss.function=f": "loss.function must be package.module:name, got 'f'",
+    f"{CUSTOM} loss.function=nowhere.at_all:f": no_package("loss.function", "nowhere.at_all"),
+    "reward=function reward.function=nowhere:f": no_package("reward.function", "nowhere"),
     # dot and slash
     "loss.aggregation=constant": (
         "'loss.aggregation' is written by its group: select it with loss/aggregation=constant"
@@ -90,6 +137,12 @@ ONE_LINE = {
         "'loss.aggregation' is written by its group: select it with loss/aggregation=constant"
     ),
     "loss.kl=k3": "'loss.kl' is chosen by its group, with a slash: write loss/kl=k3",
+    "loss.objective=gspo": (
+        "'loss.objective' is chosen by its group, with a slash: write loss/objective=gspo"
+    ),
+    "loss.correction=tis": (
+        "'loss.correction' is chosen by its group, with a slash: write loss/correction=tis"
+    ),
     "loss=constant": (
         "'loss' is chosen by its group, with a slash: write loss/aggregation=constant"
     ),
@@ -110,7 +163,19 @@ ONE_LINE = {
         f"loss/aggregation=constant|dr_grpo)? {TOP}"
     ),
     "kl=k3": f"unknown key 'kl'; did you mean 'loss/kl'? {TOP}",
-    "loss.clip_lo=0.1": f"unknown key 'loss.clip_lo'; did you mean 'loss.clip_low'? {LOSS}",
+    "loss.empty_unit=drop": (
+        f"unknown key 'loss.empty_unit'; did you mean 'loss.empty_units'? {LOSS}"
+    ),
+    "loss.clip_low=0.1": (
+        f"unknown key 'loss.clip_low'; did you mean 'loss.objective.clip_low'? {LOSS}"
+    ),
+    "check.replya=x": (
+        "unknown key 'check.replya'; did you mean 'check.replay'? (valid keys of check: iteration, "
+        "replay, seed, shrink)"
+    ),
+    "loss/objective=gpso": (
+        "unknown loss/objective 'gpso'; did you mean 'gspo'? (valid: gspo, ppo)"
+    ),
     "loss.divisr=5": (
         "unknown key 'loss.divisr'; did you mean 'loss.divisor' (of "
         f"loss/aggregation=constant|dr_grpo)? {LOSS}"
@@ -153,7 +218,7 @@ ONE_LINE = {
     "seed=1.5": "seed must be a whole number, got 1.5",
     "iterations=1e3": "iterations must be a whole number, got 1000.0",
     "'seed=\"3\"'": "seed must be a whole number, got the quoted text '3': drop the quotes",
-    "loss.clip_low=true": "loss.clip_low must be a number, got true",
+    "loss.objective.clip_low=true": "loss.objective.clip_low must be a number, got true",
     "loss.skip_idle_samples=1": "loss.skip_idle_samples must be true or false, got 1",
     "rollout.save=true": "rollout.save must be a text or null, got true",
     "task.stop_tokens=abc": (
@@ -163,7 +228,22 @@ ONE_LINE = {
         "loss.empty_units must be one of its choices, got 'dorp'; did you mean 'drop'? "
         "(valid: count, drop)"
     ),
-    "command=check": "command must be one of its choices, got 'check' (valid: train)",
+    "loss.auxiliary_aggregation=mean": (
+        "loss.auxiliary_aggregation must be one of its choices, got 'mean' (valid: auto, "
+        "prompt_mean, same, sample_mean, token_mean)"
+    ),
+    "loss.mask_truncated=1": "loss.mask_truncated must be true or false, got 1",
+    "incomplete_step=maybe": (
+        "incomplete_step must be one of its choices, got 'maybe' (valid: drop, refuse, train)"
+    ),
+    "parallel.layout=packed": (
+        "parallel.layout must be one of its choices, got 'packed' (valid: bshd, thd)"
+    ),
+    "parallel.tensor=1.5": "parallel.tensor must be a whole number, got 1.5",
+    "check.shrink=2": "check.shrink must be true or false, got 2",
+    "command=prove": (
+        "command must be one of its choices, got 'prove' (valid: check, explain, train)"
+    ),
     # ranges, and sizes that do not fit together
     "seed=-1": "seed must be in [0, 4294967295], got -1",
     "iterations=0": "iterations must be at least 1, got 0",
@@ -172,12 +252,19 @@ ONE_LINE = {
     "rollout.max_response_tokens=-3": "rollout.max_response_tokens must be at least 1, got -3",
     "rollout.temperature=0": "rollout.temperature must be a finite number > 0, got 0.0",
     "rollout.top_p=1.5": "rollout.top_p must be in (0, 1], got 1.5",
-    "loss.clip_low=1": "loss.clip_low must be in (0, 1), got 1.0",
+    "loss.objective.clip_low=1": "loss.objective.clip_low must be in (0, 1), got 1.0",
     "loss/kl=k3 loss.kl.coefficient=-1": (
         "loss.kl.coefficient must be a finite number >= 0, got -1.0"
     ),
     "optimizer.beta1=1": "optimizer.beta1 must be in [0, 1), got 1.0",
     "parallel.data=0": "parallel.data must be at least 1, got 0",
+    "parallel.context=0": "parallel.context must be at least 1, got 0",
+    "parallel.tensor=-2": "parallel.tensor must be at least 1, got -2",
+    "parallel.pipeline=0": "parallel.pipeline must be at least 1, got 0",
+    "parallel.microbatches=0": "parallel.microbatches must be at least 1, got 0",
+    "check.iteration=-1": "check.iteration must be at least 0, got -1",
+    "check.seed=-1": "check.seed must be in [0, 4294967295], got -1",
+    "check.replay=": "check.replay must not be empty",
     "cluster.rendezvous_port=70000": "cluster.rendezvous_port must be in [0, 65535], got 70000",
     "cluster.address=here": "cluster.address must be auto, host:port or null, got 'here'",
     "model=tiny model.hidden_size=100": "model.hidden_size must be a multiple of 8, got 100",
@@ -186,8 +273,18 @@ ONE_LINE = {
         "reward.function must be package.module:name, got 'foo'"
     ),
     "steps_per_iteration=3": (
-        "rollout.prompts_per_iteration=32 is not divisible by steps_per_iteration=3: a step takes "
-        "whole prompts"
+        "rollout.prompts_per_iteration=32 does not split into steps_per_iteration=3: a step takes "
+        "whole prompts, and every step as many as the others; write incomplete_step=train (the "
+        "last step is smaller), incomplete_step=drop (what is left over trains nothing) or a "
+        "steps_per_iteration that divides 32"
+    ),
+    "steps_per_iteration=33 incomplete_step=drop": (
+        "rollout.prompts_per_iteration=32 does not split into steps_per_iteration=33: a step takes "
+        "at least one prompt; write steps_per_iteration=32 or less"
+    ),
+    "rollout.prompts_per_iteration=10 steps_per_iteration=6 incomplete_step=train": (
+        "rollout.prompts_per_iteration=10 does not split into steps_per_iteration=6: steps of 2 "
+        "prompts are only 5; write steps_per_iteration=5 or incomplete_step=drop"
     ),
     "parallel.max_tokens_per_microbatch=100": (
         "parallel.max_tokens_per_microbatch=100 is less than one sample can have: "
@@ -241,16 +338,16 @@ ONE_LINE = {
 }
 
 SEVERAL_LINES = {
-    "foo=1 +bar=2 iterations=0 loss/aggregation=constant model=tinny seed=true loss.clip_low=": [
+    "foo=1 +bar=2 iterations=0 loss/aggregation=constant model=tinny seed=true loss.empty_units=": [
         f"unknown model 'tinny'; did you mean 'tiny'? {MODELS}",
         f"unknown key 'foo' {TOP}",
         f"unknown key 'bar' {TOP}",
         "seed must be a whole number, got true",
-        "loss.clip_low must be a number, got ''",
+        "loss.empty_units must be one of its choices, got '' (valid: count, drop)",
         NO_DIVISOR,
         "iterations must be at least 1, got 0",
     ],
-    "loss={clip_low:0.1,foo:2,kl:{coefficient:3}} steps_per_iteration=0": [
+    "loss={empty_units:drop,foo:2,kl:{coefficient:3}} steps_per_iteration=0": [
         f"unknown key 'loss.foo' {LOSS}",
         "'loss.kl.coefficient' is not used by loss/kl=none; it belongs to k1|k2|k3",
         "steps_per_iteration must be at least 1, got 0",

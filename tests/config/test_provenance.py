@@ -26,8 +26,9 @@ def test_a_fingerprint_is_twelve_hex_digits_and_repeats(config):
 
 def test_equal_values_from_elsewhere_have_the_same_fingerprint(config):
     by_hand = config(
-        "loss/kl=k3", "loss.kl.coefficient=0.04", "loss.clip_low=0.2", "steps_per_iteration=1"
-    )
+        "loss/kl=k3", "loss.kl.coefficient=0.04", "loss.objective.clip_low=0.2",
+        "steps_per_iteration=1",
+    )  # fmt: skip
     assert fingerprint(config("recipe=grpo/v1")) == fingerprint(by_hand)
     named = config("loss/aggregation=dr_grpo")
     assert fingerprint(named) == fingerprint(config("loss/aggregation=constant", "loss.divisor=8"))
@@ -41,7 +42,9 @@ def test_equal_values_from_elsewhere_have_the_same_fingerprint(config):
         "seed=1", "iterations=21", "model=tiny", "rollout.temperature=0.9", "loss/kl=k2",
         "loss.empty_units=drop", "optimizer.learning_rate=1e-5", "reward=exact_match",
         "task.stop_tokens=[x]", "advantage=dr_grpo", "parallel.precision=bfloat16",
-        "loss/aggregation=token_mean", "task.max_term=9",
+        "loss/aggregation=token_mean", "task.max_term=9", "loss/correction=tis",
+        "loss/objective=gspo", "loss.objective.clip_high=0.3", "loss.mask_truncated=true",
+        "loss.auxiliary_aggregation=same", "incomplete_step=drop",
     ],
 )  # fmt: skip
 def test_a_value_that_trains_changes_the_fingerprint(override, config):
@@ -54,7 +57,10 @@ def test_a_value_that_trains_changes_the_fingerprint(override, config):
         "parallel.data=2", "parallel.max_tokens_per_microbatch=4096", "cluster=existing",
         "tracking=none", "tracking.samples_per_iteration=0", "rollout.save=x",
         "rollout.engine.batch_size=1", "evaluation.prompts=0", "loss.skip_idle_samples=false",
-        "cluster.rendezvous_port=1234",
+        "cluster.rendezvous_port=1234", "parallel.context=2", "parallel.tensor=2",
+        "parallel.pipeline=2", "parallel.layout=bshd", "parallel.microbatches=3",
+        "parallel.sequence=false", "parallel.distributed_optimizer=true", "command=check",
+        "check.shrink=false", "check.replay=x", "check.iteration=1", "check.seed=1",
     ],
 )  # fmt: skip
 def test_a_value_that_does_not_train_does_not_change_the_fingerprint(override, config):

@@ -35,7 +35,7 @@ def test_grpo_is_the_paper_s(config):
     assert type(grpo.loss) is SampleMeanLoss
     assert type(grpo.loss.kl) is K3
     assert grpo.loss.kl.coefficient == 0.04
-    assert (grpo.loss.clip_low, grpo.loss.clip_high) == (0.2, 0.2)
+    assert (grpo.loss.objective.clip_low, grpo.loss.objective.clip_high) == (0.2, 0.2)
     assert type(grpo.advantage) is GrpoAdvantage
     assert grpo.steps_per_iteration == 1
     assert grpo.recipe == "grpo/v1"
@@ -47,16 +47,16 @@ def test_a_recipe_overrides_the_group_defaults_and_the_command_line_overrides_th
     recipe("""
         defaults:
           - override /loss/aggregation: token_mean
-        loss: {clip_high: 0.3}
+        loss: {objective: {clip_high: 0.3}}
         seed: 7
     """)
     assert type(config().loss) is SampleMeanLoss
     chosen = config("recipe=test/v1")
     assert type(chosen.loss) is TokenMeanLoss
-    assert (chosen.loss.clip_high, chosen.seed) == (0.3, 7)
+    assert (chosen.loss.objective.clip_high, chosen.seed) == (0.3, 7)
     chosen = config("recipe=test/v1", "loss/aggregation=dr_grpo", "seed=8")
     assert chosen.loss.aggregation == "constant"
-    assert (chosen.loss.clip_high, chosen.seed) == (0.3, 8)
+    assert (chosen.loss.objective.clip_high, chosen.seed) == (0.3, 8)
     assert config("seed=8", "recipe=test/v1") == config("recipe=test/v1", "seed=8")
 
 
@@ -65,17 +65,17 @@ def test_a_recipe_can_build_on_another(recipe, config):
         defaults:
           - /recipe/grpo/v1
           - _self_
-        loss: {clip_high: 0.28}
+        loss: {objective: {clip_high: 0.28}}
     """)
     chosen = config("recipe=test/v1")
-    assert (chosen.loss.clip_high, chosen.loss.kl.coefficient) == (0.28, 0.04)
+    assert (chosen.loss.objective.clip_high, chosen.loss.kl.coefficient) == (0.28, 0.04)
     assert chosen.recipe == "test/v1"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("loss: {foo: 1}", "unknown key 'loss.foo' (valid keys of loss: clip_high"),
+        ("loss: {foo: 1}", "unknown key 'loss.foo' (valid keys of loss: auxiliary_aggregation"),
         ("foo: 1", "unknown key 'foo' (valid keys: advantage"),
         ("loss: {divisor: 5}", "'loss.divisor' is not used by loss/aggregation=sample_mean"),
         ("seed: true", "seed: Value 'True' of type 'bool' could not be converted to Integer"),

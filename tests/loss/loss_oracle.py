@@ -49,6 +49,7 @@ class Token:
     entropy: float = 0.0
     old: float | None = None
     reference: float = 0.0
+    sequence: int = 0  # which sample it belongs to
 
 
 SUMS = (
@@ -59,9 +60,11 @@ SUMS = (
     "entropy",
     "kl",
     "ratio",
-    "clipped_low",
-    "clipped_high",
+    "clip_fraction_low",
+    "clip_fraction_high",
     "rollout_logprob_abs_diff",
+    "correction_ratio",
+    "correction_fraction",
 )
 
 
@@ -87,6 +90,27 @@ def kl(estimator: str | None, current: float, reference: float) -> float:
             return 0.0
 
 
+def token_ratio(token: Token) -> float:
+    return 1.0 if token.old is None else math.exp(token.current - token.old)
+
+
+def sequence_ratio(token: Token, tokens: Sequence[Token]) -> float:
+    """The geometric mean of the ratios of the active tokens of its sample: GSPO."""
+    own = [token_ratio(t) for t in tokens if t.active and t.sequence == token.sequence]
+    return math.prod(ratio ** (1 / len(own)) for ratio in own)
+
+
+def correction(kind: tuple[object, ...], ratio: float) -> tuple[float, bool]:
+    """-> what the policy-gradient term is multiplied by, and whether a bound took effect"""
+    match kind:
+        case ("tis", cap):
+            return (cap, True) if ratio > cap else (ratio, False)
+        case ("icepop", low, high):
+            return (ratio, False) if low <= ratio <= high else (0.0, True)
+        case _:
+            return 1.0, False
+
+
 def metric_sums(
     tokens: Sequence[Token],
     *,
@@ -95,23 +119,29 @@ def metric_sums(
     estimator: str | None = None,
     kl_coefficient: float = 0.0,
     entropy_coefficient: float = 0.0,
+    corrected: tuple[object, ...] = ("none",),
+    whole_sequences: bool = False,
 ) -> dict[str, float]:
     sums = dict.fromkeys(SUMS, 0.0)
     for t in tokens:
         if not t.active:
             continue
-        ratio = 1.0 if t.old is None else math.exp(t.current - t.old)
+        ratio = sequence_ratio(t, tokens) if whole_sequences else token_ratio(t)
         estimate = kl(estimator, t.current, t.reference)
-        sums["pg_loss"] -= t.weight * surrogate(ratio, t.advantage, low, high)
+        trainer = t.current if t.old is None else t.old
+        mismatch = math.exp(trainer - t.rollout)
+        factor, changed = correction(corrected, mismatch)
+        sums["pg_loss"] -= t.weight * factor * surrogate(ratio, t.advantage, low, high)
         sums["kl_loss"] += t.auxiliary_weight * kl_coefficient * estimate
         sums["entropy_loss"] -= t.auxiliary_weight * entropy_coefficient * t.entropy
         sums["active_tokens"] += 1
         sums["entropy"] += t.entropy
         sums["kl"] += estimate
         sums["ratio"] += ratio
-        sums["clipped_low"] += t.advantage < 0 and ratio < 1 - low
-        sums["clipped_high"] += t.advantage > 0 and ratio > 1 + high
-        trainer = t.current if t.old is None else t.old
+        sums["clip_fraction_low"] += t.advantage < 0 and ratio < 1 - low
+        sums["clip_fraction_high"] += t.advantage > 0 and ratio > 1 + high
         sums["rollout_logprob_abs_diff"] += abs(trainer - t.rollout)
+        sums["correction_ratio"] += mismatch
+        sums["correction_fraction"] += changed
     sums["loss"] = sums["pg_loss"] + sums["kl_loss"] + sums["entropy_loss"]
     return sums

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from loss.loss_oracle import step_weights
 
 from slime.config.schema import (
+    AuxiliaryAggregation,
     ConfigError,
     ConstantLoss,
     EmptyUnits,
@@ -156,9 +157,38 @@ def test_a_loss_node_of_no_known_mode_is_a_config_error():
 @given(step=steps(), empty_units=st.sampled_from(EmptyUnits))
 def test_kl_and_entropy_are_a_sample_mean_except_under_token_mean(mode, step, empty_units):
     config = MODES[mode](empty_units=empty_units)
-    auxiliary = TokenMeanLoss if mode == "token_mean" else SampleMeanLoss
-    expected = build_aggregation(auxiliary(empty_units=empty_units))(shape(*step))
-    assert build_auxiliary_aggregation(config)(shape(*step)).tolist() == expected.tolist()
+    expected = step_weights(
+        mode if mode == "token_mean" else "sample_mean",
+        *step,
+        drop_empty=empty_units is EmptyUnits.drop,
+    )
+    weights_S = build_auxiliary_aggregation(config)(shape(*step))
+    assert weights_S.tolist() == pytest.approx(expected, rel=1e-15, abs=0)
+
+
+@given(
+    step=steps(),
+    mode=st.sampled_from(sorted(MODES)),
+    auxiliary=st.sampled_from([a for a in AuxiliaryAggregation if a.name != "auto"]),
+    empty_units=st.sampled_from(EmptyUnits),
+)
+def test_kl_and_entropy_are_averaged_as_told(mode, auxiliary, step, empty_units):
+    config = MODES[mode](empty_units=empty_units, auxiliary_aggregation=auxiliary)
+    expected = step_weights(
+        mode if auxiliary is AuxiliaryAggregation.same else auxiliary.name,
+        *step,
+        drop_empty=empty_units is EmptyUnits.drop,
+        divisor=37.5,
+    )
+    weights_S = build_auxiliary_aggregation(config)(shape(*step))
+    assert weights_S.tolist() == pytest.approx(expected, rel=1e-15, abs=0)
+
+
+def test_an_auxiliary_prompt_mean_needs_prompt_ids_too():
+    auxiliary = AuxiliaryAggregation.prompt_mean
+    aggregate = build_auxiliary_aggregation(SampleMeanLoss(auxiliary_aggregation=auxiliary))
+    with pytest.raises(ValueError, match=r"prompt_mean needs .* loss.auxiliary_aggregation"):
+        aggregate(shape([1, 2], [1, 2]))
 
 
 def test_a_small_integer_type_does_not_overflow():

@@ -52,12 +52,12 @@ def gradients(function, hidden_TH, weight_VH, targets_T):
 @given(
     tokens=st.integers(0, 9),
     vocabulary=st.integers(1, 12),
-    chunk_rows=st.integers(1, 10),
+    chunk_elements=st.integers(1, 60),
     temperature=st.floats(0.3, 3.0),
     seed=st.integers(0, 1000),
 )
 def test_values_and_gradients_are_those_of_the_full_log_softmax(
-    tokens, vocabulary, chunk_rows, temperature, seed
+    tokens, vocabulary, chunk_elements, temperature, seed
 ):
     def chunked(hidden_TH, weight_VH, targets_T):
         return log_probs_and_entropy(
@@ -65,7 +65,7 @@ def test_values_and_gradients_are_those_of_the_full_log_softmax(
             weight_VH,
             targets_T,
             temperature=temperature,
-            chunk_rows=chunk_rows,
+            chunk_elements=chunk_elements,
             entropy_gradient=True,
         )
 
@@ -83,24 +83,31 @@ def test_the_backward_pass_is_the_numerical_derivative():
 
     def function(hidden_TH, weight_VH):
         return log_probs_and_entropy(
-            hidden_TH, weight_VH, targets_T, temperature=0.7, chunk_rows=3, entropy_gradient=True
+            hidden_TH,
+            weight_VH,
+            targets_T,
+            temperature=0.7,
+            chunk_elements=21,
+            entropy_gradient=True,
         )
 
     assert torch.autograd.gradcheck(function, (hidden_TH, weight_VH))
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)])
-def test_results_are_float32_and_gradients_have_the_inputs_type(dtype, tolerance):
-    own = inputs(20, 16, 50, dtype)
+PRECISIONS = [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)]
+
+
+def check_against_float64(dtype, tolerance, device):
+    own = tuple(x.detach().to(device) for x in inputs(20, 16, 50, dtype))
 
     def chunked(*x):
-        return log_probs_and_entropy(*x, temperature=1.3, chunk_rows=8, entropy_gradient=True)
+        return log_probs_and_entropy(*x, temperature=1.3, chunk_elements=140, entropy_gradient=True)
 
     log_probs_T, entropy_T = chunked(*own)
     assert log_probs_T.dtype == entropy_T.dtype == torch.float32
-    log_probs, entropy = oracle(*own, 1.3)
-    assert log_probs_T.tolist() == pytest.approx(log_probs, rel=tolerance, abs=tolerance)
-    assert entropy_T.tolist() == pytest.approx(entropy, rel=tolerance, abs=tolerance)
+    log_probs, entropy = oracle(*(x.cpu() for x in own), 1.3)
+    assert log_probs_T.tolist() == pytest.approx(log_probs, rel=1e-5, abs=1e-5)
+    assert entropy_T.tolist() == pytest.approx(entropy, rel=1e-5, abs=1e-5)
     exact = (own[0].double(), own[1].double(), own[2])
     expected = gradients(lambda *x: plain_torch(*x, 1.3), *exact)
     for grad, exact_grad in zip(gradients(chunked, *own), expected, strict=True):
@@ -108,11 +115,31 @@ def test_results_are_float32_and_gradients_have_the_inputs_type(dtype, tolerance
         assert (grad - exact_grad).norm() <= tolerance * exact_grad.norm()
 
 
-def test_a_certain_token_has_log_prob_zero_and_an_impossible_one_no_overflow():
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
+def test_results_are_float32_and_gradients_have_the_inputs_type(dtype, tolerance):
+    check_against_float64(dtype, tolerance, "cpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
+def test_a_gpu_gives_the_same_results(dtype, tolerance):
+    check_against_float64(dtype, tolerance, "cuda")
+
+
+@pytest.mark.parametrize("chunk_elements", [1, None])
+@pytest.mark.parametrize("tokens", [[0, 1, 2], [1, 2, 0]])
+def test_a_certain_token_has_log_prob_zero_and_an_impossible_one_no_overflow(
+    tokens, chunk_elements
+):
     hidden_TH = torch.tensor([[1.0], [1.0]], requires_grad=True)
-    weight_VH = torch.tensor([[200.0], [-200.0], [0.0]])
+    weight_VH = torch.tensor([[200.0], [-200.0], [0.0]])[tokens]
     log_probs_T, entropy_T = log_probs_and_entropy(
-        hidden_TH, weight_VH, torch.tensor([0, 1]), temperature=0.5, entropy_gradient=True
+        hidden_TH,
+        weight_VH,
+        torch.tensor([tokens.index(0), tokens.index(1)]),
+        temperature=0.5,
+        chunk_elements=chunk_elements,
+        entropy_gradient=True,
     )
     (log_probs_T.sum() + entropy_T.sum()).backward()
     assert log_probs_T.tolist() == [0.0, -800.0]
@@ -160,13 +187,14 @@ class Matmuls(torch.utils._python_dispatch.TorchDispatchMode):
         self.count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += "mm" in func.__name__
+        self.count += "mm" in func.__name__ or "linear" in func.__name__
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("frozen", "expected"), [((), 4), ((0,), 3), ((1,), 3)])
-def test_the_gradient_of_a_frozen_input_is_not_computed(frozen, expected):
-    own = inputs(6, 4, 9)
+def test_the_gradient_of_a_frozen_input_is_not_computed(frozen, expected, dtype):
+    own = inputs(6, 4, 9, dtype)
     for i in frozen:
         own[i].requires_grad_(False)
     with Matmuls() as matmuls:
@@ -174,16 +202,32 @@ def test_the_gradient_of_a_frozen_input_is_not_computed(frozen, expected):
     assert matmuls.count == expected  # logits, logits again, and a gradient each
 
 
-def test_a_bfloat16_weight_gradient_adds_up_over_any_number_of_chunks():
+def test_a_bfloat16_weight_gradient_adds_up_over_any_number_of_tokens():
     """A bfloat16 sum of ones stops growing at 256."""
     hidden_TH = torch.ones(600, 1, dtype=torch.bfloat16)
     weight_VH = torch.zeros(2, 1, dtype=torch.bfloat16, requires_grad=True)
     targets_T = torch.zeros(600, dtype=torch.int64)
     log_probs_T, _ = log_probs_and_entropy(
-        hidden_TH, weight_VH, targets_T, temperature=1.0, chunk_rows=1, entropy_gradient=False
+        hidden_TH, weight_VH, targets_T, temperature=1.0, chunk_elements=1, entropy_gradient=False
     )
     log_probs_T.sum().mul(2).backward()
     assert weight_VH.grad.tolist() == [[600.0], [-600.0]]
+
+
+def test_a_bfloat16_gradient_of_hidden_states_adds_up_over_any_number_of_chunks():
+    hidden_TH = torch.zeros(1, 1, dtype=torch.bfloat16, requires_grad=True)
+    weight_VH = torch.ones(600, 1, dtype=torch.bfloat16)
+    weight_VH[0] = 0  # the target; each of the others has probability 1 / 600
+    log_probs_T, _ = log_probs_and_entropy(
+        hidden_TH,
+        weight_VH,
+        torch.tensor([0]),
+        temperature=1.0,
+        chunk_elements=1,
+        entropy_gradient=False,
+    )
+    log_probs_T.sum().mul(600).backward()
+    assert hidden_TH.grad.tolist() == [[-600.0]]  # -599 in bfloat16
 
 
 def test_nothing_is_saved_when_nothing_requires_a_gradient():
@@ -215,14 +259,15 @@ class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
         return result
 
 
-def test_no_tensor_larger_than_a_chunk_of_logits_is_ever_made():
-    own = inputs(64, 2, 100, torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_tensor_larger_than_a_chunk_of_logits_is_ever_made(dtype):
+    own = inputs(64, 2, 100, dtype)
     with LargestTensor() as largest:
         log_probs_T, entropy_T = log_probs_and_entropy(
-            *own, temperature=0.8, chunk_rows=4, entropy_gradient=True
+            *own, temperature=0.8, chunk_elements=64 * 4, entropy_gradient=True
         )
         (log_probs_T + entropy_T).sum().backward()
-    assert largest.elements == 4 * 100
+    assert largest.elements == 64 * 4
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
@@ -231,10 +276,20 @@ def test_a_temperature_that_is_not_positive_is_an_error(temperature):
         log_probs_and_entropy(*inputs(1, 2, 3), temperature=temperature, entropy_gradient=False)
 
 
-def test_chunks_without_rows_are_an_error():
-    with pytest.raises(ValueError, match="chunk_rows must be at least 1"):
+def test_chunks_without_elements_are_an_error():
+    with pytest.raises(ValueError, match="chunk_elements must be at least 1"):
         log_probs_and_entropy(
-            *inputs(1, 2, 3), temperature=1.0, chunk_rows=0, entropy_gradient=False
+            *inputs(1, 2, 3), temperature=1.0, chunk_elements=0, entropy_gradient=False
+        )
+
+
+def test_two_dtypes_are_an_error():
+    hidden_TH, weight_VH, targets_T = inputs(1, 2, 3)
+    with pytest.raises(
+        ValueError, match=r"hidden_TH is torch.float64, but weight_VH torch.float32"
+    ):
+        log_probs_and_entropy(
+            hidden_TH, weight_VH.float(), targets_T, temperature=1.0, entropy_gradient=False
         )
 
 
@@ -251,7 +306,7 @@ def test_the_number_of_collectives_does_not_depend_on_the_number_of_chunks():
     shard = VocabularyShard(0, lambda _: calls.append("sum"), lambda _: calls.append("max"))
     assert WHOLE_VOCABULARY.first_token == 0
     log_probs_T, _ = log_probs_and_entropy(
-        *inputs(9, 2, 4), temperature=1.0, shard=shard, chunk_rows=2, entropy_gradient=False
+        *inputs(9, 2, 4), temperature=1.0, shard=shard, chunk_elements=9, entropy_gradient=False
     )
     log_probs_T.sum().backward()
     assert calls == ["max", "sum", "sum"]

@@ -1,72 +1,36 @@
 """build_loss against float64 loops, on tokens of any kind."""
 
 import math
-from dataclasses import asdict, fields, replace
+from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from loss.loss_oracle import Token, metric_sums, surrogate
+from loss.token_terms import as_floats, terms, tokens
 
 from slime.config.schema import (
     K1,
     K2,
     K3,
+    PPO,
     ConfigError,
     KLConfig,
     ReferenceKLConfig,
     SampleMeanLoss,
     TokenMeanLoss,
 )
-from slime.loss import MetricSums, TokenTerms, build_loss
+from slime.loss import MetricSums, build_loss
 
 NAN, INF = math.nan, math.inf
-log_probs = st.floats(-4, 0, width=32)
-weights = st.floats(0, 1, width=32)
-tokens = st.builds(
-    Token,
-    current=log_probs,
-    advantage=st.one_of(st.just(0.0), st.floats(-3, 3, width=32)),
-    weight=weights,
-    auxiliary_weight=weights,
-    active=st.booleans(),
-    rollout=log_probs,
-    entropy=st.floats(0, 5, width=32),
-    old=log_probs,
-    reference=log_probs,
-)
+CLIPPED = PPO(clip_low=0.2, clip_high=0.28)
 
 
-def terms(micro_batch, dtype=torch.float64, on_policy=False):
-    columns = {
-        name: torch.tensor([asdict(token)[name] for token in micro_batch], dtype=dtype)
-        for name in asdict(Token(0, 0, 0, 0, old=0))
-        if name not in ("active", "old")
-    }
-    return TokenTerms(
-        log_probs_T=columns["current"].requires_grad_(),
-        entropy_T=columns["entropy"].requires_grad_(),
-        rollout_log_probs_T=columns["rollout"],
-        advantages_T=columns["advantage"],
-        mask_T=torch.tensor([token.active for token in micro_batch], dtype=torch.bool),
-        weights_T=columns["weight"],
-        auxiliary_weights_T=columns["auxiliary_weight"],
-        old_log_probs_T=None
-        if on_policy
-        else torch.tensor([token.old for token in micro_batch], dtype=dtype),
-        reference_log_probs_T=columns["reference"],
-    )
-
-
-def config(kl="none", entropy=0.0, **keys):
+def config(kl="none", entropy=0.0, objective=CLIPPED):
     kls = {"none": KLConfig(), "k1": K1, "k2": K2, "k3": K3}
     node = kls[kl] if kl == "none" else kls[kl](coefficient=0.3)
-    return SampleMeanLoss(kl=node, entropy_coefficient=entropy, **keys)
-
-
-def as_floats(metrics):
-    return {f.name: getattr(metrics, f.name).item() for f in fields(MetricSums)}
+    return SampleMeanLoss(objective=objective, kl=node, entropy_coefficient=entropy)
 
 
 @pytest.mark.parametrize("on_policy", [False, True])
@@ -76,7 +40,7 @@ def as_floats(metrics):
 def test_loss_and_metrics_are_those_of_the_formulas(kl, entropy, on_policy, micro_batch):
     if on_policy:
         micro_batch = [replace(token, old=None) for token in micro_batch]
-    loss = build_loss(config(kl, entropy, clip_low=0.2, clip_high=0.28))
+    loss = build_loss(config(kl, entropy))
     output = loss(terms(micro_batch, on_policy=on_policy))
     expected = metric_sums(
         micro_batch,
@@ -100,7 +64,7 @@ def test_the_gradient_is_the_slope_of_the_formulas(kl, micro_batch):
         if all(abs(math.exp(t.current - t.old) - corner) > 1e-3 for corner in (0.8, 1.28))
     ]  # fmt: skip
     own = terms(micro_batch)
-    build_loss(config(kl, 0.02, clip_low=0.2, clip_high=0.28))(own).loss.backward()
+    build_loss(config(kl, 0.02))(own).loss.backward()
 
     def slope(i, name):
         def at(delta):
@@ -134,12 +98,12 @@ def test_ppo_clips_only_where_the_change_already_went_the_way_of_the_advantage(
 ):
     assert -surrogate(ratio, advantage, 0.2, 0.28) == pytest.approx(term)
     own = terms([Token(math.log(ratio), advantage, 1.0, 1.0, old=0.0)])
-    output = build_loss(config(clip_low=0.2, clip_high=0.28))(own)
+    output = build_loss(config())(own)
     output.loss.backward()
     assert output.loss.item() == pytest.approx(term)
     assert own.log_probs_T.grad.item() == pytest.approx(slope)
-    assert output.metrics.clipped_high.item() == (ratio == 1.3 and advantage > 0)
-    assert output.metrics.clipped_low.item() == (ratio == 0.7 and advantage < 0)
+    assert output.metrics.clip_fraction_high.item() == (ratio == 1.3 and advantage > 0)
+    assert output.metrics.clip_fraction_low.item() == (ratio == 0.7 and advantage < 0)
 
 
 def test_on_policy_the_ratio_is_one_and_the_gradient_is_minus_weight_times_advantage():
@@ -262,7 +226,7 @@ def test_a_kl_term_without_reference_log_probs_is_an_error():
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        (TokenMeanLoss(clip_low=1.0), "loss.clip_low"),
+        (TokenMeanLoss(objective=PPO(clip_low=1.0)), "loss.objective.clip_low"),
         (TokenMeanLoss(kl=K1(coefficient=-1.0)), "loss.kl.coefficient"),
         (TokenMeanLoss(kl=ReferenceKLConfig()), "got a ReferenceKLConfig"),
     ],

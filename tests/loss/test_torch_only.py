@@ -1,9 +1,14 @@
 import subprocess
 import sys
 
+# Every module of the rooms that people may use in a trainer of their own.
 PROGRAM = """
-import sys
-import slime.advantage, slime.data, slime.data.layout, slime.data.packing, slime.loss
+import importlib, pkgutil, sys
+import slime.advantage, slime.data, slime.loss
+
+for room in (slime.advantage, slime.data, slime.loss):
+    for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}."):
+        importlib.import_module(module.name)
 
 heavy = {"omegaconf", "hydra", "ray", "megatron", "transformers", "matplotlib"}
 print(sorted(heavy & set(sys.modules)))

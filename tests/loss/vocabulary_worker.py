@@ -14,7 +14,7 @@ from slime.loss import VocabularyShard, log_probs_and_entropy
 ROWS = (7, 4)  # of the output weight: shards need not have the same size
 
 
-def check(rank, tokens, chunk_rows, entropy_gradient, transposed):
+def check(rank, tokens, chunk_elements, entropy_gradient, transposed):
     generator = torch.Generator().manual_seed(tokens)
     hidden_TH = 3 * torch.randn(tokens, 5, generator=generator, dtype=torch.float64)
     weight_VH = torch.randn(sum(ROWS), 5, generator=generator, dtype=torch.float64)
@@ -45,7 +45,7 @@ def check(rank, tokens, chunk_rows, entropy_gradient, transposed):
             distributed.all_reduce,
             lambda values: distributed.all_reduce(values, distributed.ReduceOp.MAX),
         ),
-        chunk_rows=chunk_rows,
+        chunk_elements=chunk_elements,
         entropy_gradient=entropy_gradient,
     )
     mixture(log_probs_T, entropy_T).backward()
@@ -59,10 +59,10 @@ def main(rank, meeting_file):
     distributed.init_process_group(
         "gloo", init_method=f"file://{meeting_file}", rank=rank, world_size=len(ROWS)
     )
-    for tokens, chunk_rows in ((9, 4), (1, 512), (0, 512)):
+    for tokens, chunk_elements in ((9, 27), (1, 512), (0, 512)):
         for entropy_gradient in (True, False):
             for transposed in (False, True):
-                check(rank, tokens, chunk_rows, entropy_gradient, transposed)
+                check(rank, tokens, chunk_elements, entropy_gradient, transposed)
     distributed.destroy_process_group()
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from slime.config.schema import ConfigError
+from slime.config.schema import ConfigError, IncompleteStep
 from slime.data import Finish, Group, Prompt, Rollout, Sample
 from slime.rollout.engine import Sampling
 from slime.rollout.replay import save_iteration
@@ -17,6 +17,7 @@ SAMPLING = Sampling(0.7, 0.9, max_response_tokens=4, stop_token_ids=frozenset())
 FITS = ReplayFacts(
     iterations=2,
     steps_per_iteration=2,
+    incomplete_step=IncompleteStep.refuse,
     max_tokens_per_microbatch=6,
     temperature=0.7,
     top_p=0.9,
@@ -79,8 +80,8 @@ def test_what_fits_is_accepted_and_planned(said):
         ),
         (
             {"steps_per_iteration": 3},
-            "steps_per_iteration=3: iteration 0 of HERE (rollout.engine.path) has 2 groups; write "
-            "a steps_per_iteration that divides 2",
+            "steps_per_iteration=3: iteration 0 of HERE (rollout.engine.path) has 2 groups: a step "
+            "takes at least one prompt; write steps_per_iteration=2 or less",
         ),
         (
             {"max_tokens_per_microbatch": 5},
@@ -107,6 +108,20 @@ def test_what_fits_is_accepted_and_planned(said):
 )
 def test_a_run_that_does_not_fit_is_told_what_to_write(said, values, line):
     assert said([group(2, response=(7, 8, 9, 9)), group(3)], replace(FITS, **values)) == [line]
+
+
+def test_groups_that_do_not_fill_equal_steps_are_for_incomplete_step_to_decide(said):
+    three = [group(2), group(3), group(4)]
+    [line] = said(three)
+    assert line.startswith(
+        "steps_per_iteration=2: iteration 1 of HERE (rollout.engine.path) has 3 groups: a step "
+        "takes whole prompts"
+    )
+
+
+@pytest.mark.parametrize("decided", [IncompleteStep.train, IncompleteStep.drop])
+def test_groups_that_do_not_fill_equal_steps_are_accepted_when_told_so(said, decided):
+    assert said([group(2), group(3), group(4)], replace(FITS, incomplete_step=decided)) == []
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ def replayed(tmp_path, tiny_folder, monkeypatch):
         fitting = ["rollout.temperature=0.7", "rollout.top_p=0.9", "iterations=1"]
         replay = ["model=tiny", "rollout/engine=replay", 'rollout.engine.path="~/saved"']
         config = read_command_line(loader, [*replay, *fitting, *overrides])
-        plan = build_planner(config.loss, config.advantage, config.steps_per_iteration)
+        plan = build_planner(
+            config.loss, config.advantage, config.steps_per_iteration, config.incomplete_step
+        )
         try:
             start._replayed(config, config.rollout.engine, tiny_folder, plan)
         except ConfigError as error:

@@ -11,7 +11,7 @@ from slime.tracking.records import Times, rollout_metrics
 GROUPS = [group(1, [1.0, 0.0], [2, 4])]
 REPORT = IterationReport(
     iteration=0,
-    rollout=rollout_metrics(GROUPS, 0),
+    rollout=rollout_metrics(GROUPS, 0, 0),
     step=replace(NOTHING_TO_TRAIN, loss=1.5e-9, grad_norm=None, skipped=True),
     times=Times.of(GROUPS, 1.0, 0.0, 6.0, 0.5, iteration_s=10.0),
 )

@@ -20,7 +20,7 @@ def test_rollout_metrics_are_means_over_rollouts_not_over_samples():
         reward=1.0,
     )
     groups = [group(1, [1.0, 0.0], [2, 4]), Group(Prompt(3, "q", "a"), (fan_out,))]
-    metrics = rollout_metrics(groups, reward_failures=1)
+    metrics = rollout_metrics(groups, reward_failures=1, dropped_prompts=0)
     assert metrics.rollouts == 3
     assert metrics.prompts == 2
     assert metrics.reward_mean == pytest.approx(2 / 3)
@@ -36,7 +36,7 @@ def test_rollout_metrics_are_means_over_rollouts_not_over_samples():
 
 def test_a_rollout_without_a_reward_is_an_error():
     with pytest.raises(ValueError, match="no reward"):
-        rollout_metrics([group(1, [1.0, None], [2, 4])], 0)
+        rollout_metrics([group(1, [1.0, None], [2, 4])], 0, 0)
 
 
 def test_throughput_is_response_tokens_over_the_whole_iteration():

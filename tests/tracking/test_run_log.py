@@ -24,13 +24,24 @@ def test_the_last_step_of_an_iteration_carries_the_iterations_numbers(tmp_path):
     with RunLog(NoTracking(), tmp_path, iterations=1, agreement=1e-3) as log:
         log.step(StepNumber(0, 0), TAKEN)
         log.last_step(
-            StepNumber(0, 1), TAKEN, rollout_metrics(GROUPS, 0), Times.of(GROUPS, 1, 0, 1, 0, 2)
+            StepNumber(0, 1), TAKEN, rollout_metrics(GROUPS, 0, 0), Times.of(GROUPS, 1, 0, 1, 0, 2)
         )
     first, last = lines(tmp_path / "metrics.jsonl")
     assert (first["step"], last["step"]) == (0, 1)
     assert "rollout/reward_mean" not in first
     assert last["rollout/reward_mean"] == 0.25
     assert last["time/iteration_s"] == 2
+
+
+def test_prompts_that_fill_no_step_are_counted_and_warned_about_once(tmp_path, capsys):
+    with RunLog(NoTracking(), tmp_path, iterations=3, agreement=1e-3) as log:
+        for iteration, dropped in enumerate([0, 1, 1]):
+            rollout, times = rollout_metrics(GROUPS, 0, dropped), Times.of(GROUPS, 1, 0, 1, 0, 2)
+            log.last_step(StepNumber(iteration, iteration), TAKEN, rollout, times)
+    records = lines(tmp_path / "metrics.jsonl")
+    assert [record["rollout/dropped_prompts"] for record in records] == [0, 1, 1]
+    warning = "incomplete_step=drop: 1 of 2 prompts fill no step"
+    assert capsys.readouterr().out.count(warning) == 1
 
 
 def test_samples_hold_the_first_rollout_of_some_groups_and_every_failed_reward(tmp_path):

@@ -6,7 +6,7 @@ ConstantLoss, and the keys that class has are the keys that are legal.
 
 from slime.config.schema.advantage import AdvantageConfig, DrGrpoAdvantage, GrpoAdvantage
 from slime.config.schema.base import ConfigError, Node, check
-from slime.config.schema.check import CheckConfig
+from slime.config.schema.check_command import CheckConfig
 from slime.config.schema.loss import (
     AuxiliaryAggregation,
     ConstantLoss,
@@ -49,7 +49,8 @@ from slime.config.schema.rollout import (
     TaskConfig,
     TinyModel,
 )
-from slime.config.schema.root import Command, Config, IncompleteStep
+from slime.config.schema.root import Command, Config
+from slime.config.schema.steps import IncompleteStep
 from slime.config.schema.training import (
     AdamConfig,
     ClusterConfig,

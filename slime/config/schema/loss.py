@@ -1,11 +1,11 @@
 """The loss node: a class per loss/aggregation choice."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from slime.config.schema.base import MISSING, Node, key, not_negative, positive
+from slime.config.schema.base import Node, key, not_negative, positive
+from slime.config.schema.imported import path_problems
 from slime.config.schema.loss_terms import GSPO, PPO, CorrectionConfig, KLConfig
 
 
@@ -108,5 +108,4 @@ class CustomLoss(LossConfig):
 
     def problems(self) -> Iterator[str]:
         yield from LossConfig.problems(self)
-        if self.function != MISSING and not re.fullmatch(r"[\w.]+:\w+", self.function):
-            yield f"loss.function must be package.module:name, got {self.function!r}"
+        yield from path_problems("loss.function", self.function)

@@ -1,6 +1,5 @@
 """What is generated, from what, and how it is judged: model, task, reward, rollout, engine."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from slime.config.schema.base import (
     positive,
     texts,
 )
+from slime.config.schema.imported import path_problems
 
 
 @dataclass(slots=True, kw_only=True)
@@ -158,8 +158,7 @@ class FunctionReward(RewardConfig):
 
     def problems(self) -> Iterator[str]:
         yield from RewardConfig.problems(self)  # zero-argument super() breaks under slots=True
-        if self.function != MISSING and not re.fullmatch(r"[\w.]+:\w+", self.function):
-            yield f"reward.function must be package.module:name, got {self.function!r}"
+        yield from path_problems("reward.function", self.function)
 
 
 @dataclass(slots=True, kw_only=True)

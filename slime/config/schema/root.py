@@ -6,7 +6,7 @@ from enum import Enum
 
 from slime.config.schema.advantage import AdvantageConfig
 from slime.config.schema.base import Node, a_seed, at_least, key
-from slime.config.schema.check import CheckConfig
+from slime.config.schema.check_command import CheckConfig
 from slime.config.schema.loss import LossConfig
 from slime.config.schema.parallel import ParallelConfig
 from slime.config.schema.rollout import (
@@ -17,6 +17,7 @@ from slime.config.schema.rollout import (
     RolloutConfig,
     TaskConfig,
 )
+from slime.config.schema.steps import IncompleteStep, StepsError, step_sizes
 from slime.config.schema.training import (
     AdamConfig,
     ClusterConfig,
@@ -31,14 +32,6 @@ class Command(Enum):
     train = "train"
     check = "check"
     explain = "explain"
-
-
-class IncompleteStep(Enum):
-    """What becomes of an iteration whose prompts do not split into equal steps."""
-
-    refuse = "refuse"
-    train = "train"
-    drop = "drop"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,13 +85,17 @@ class Config(Node):
         if isinstance(self.rollout.engine, ReplayEngine):
             return  # the saved rollouts have sizes of their own
         prompts, steps = self.rollout.prompts_per_iteration, self.steps_per_iteration
-        if steps >= 1 and prompts % steps:
-            yield (
-                f"rollout.prompts_per_iteration={prompts} is not divisible by "
-                f"steps_per_iteration={steps}: a step takes whole prompts"
-            )
+        if prompts >= 1 and steps >= 1:
+            try:
+                step_sizes(prompts, steps, self.incomplete_step)
+            except StepsError as wrong:
+                yield (
+                    f"rollout.prompts_per_iteration={prompts} does not split into "
+                    f"steps_per_iteration={steps}: {wrong}"
+                )
         longest = self.rollout.max_prompt_tokens + self.rollout.max_response_tokens
-        if self.parallel.max_tokens_per_microbatch < longest:
+        by_tokens = self.parallel.microbatches is None
+        if by_tokens and self.parallel.max_tokens_per_microbatch < longest:
             yield (
                 f"parallel.max_tokens_per_microbatch={self.parallel.max_tokens_per_microbatch} is "
                 f"less than one sample can have: rollout.max_prompt_tokens + "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from slime.config.schema.base import Node, a_seed, key, not_empty, not_negative
+from slime.config.schema.base import Node, a_seed, at_least, key, not_empty
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,5 +25,5 @@ class CheckConfig(Node):
 
     def problems(self) -> Iterator[str]:
         yield from not_empty("check.replay", self.replay)
-        yield from not_negative("check.iteration", self.iteration)
+        yield from at_least("check.iteration", self.iteration, 0)
         yield from a_seed("check.seed", self.seed)
