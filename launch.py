@@ -12,10 +12,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from slime.check import preflight as check_problems
+from slime.check.sweep import EndedJob, print_sweep
 from slime.config import application, provenance
 from slime.config.build import build
 from slime.config.errors import CONFIG_ERROR, one_line_errors, report
 from slime.config.flags import read_arguments
+from slime.config.functions import function_problems
 from slime.config.help import help_text
 from slime.config.preflight import register_check
 from slime.config.schema import Command, Config
@@ -44,45 +47,60 @@ def main() -> int:
                 print(application.show(command_line, CONF), end="")
                 return 0
             register_check(problems_of_files)
-            exit_codes = application.run(command_line, CONF, run_job)
+            jobs = application.run(command_line, CONF, run_job)
     except KeyboardInterrupt:
         return INTERRUPTED
-    failed = [number for number, code in enumerate(exit_codes) if code]
+    failed = [number for number, job in enumerate(jobs) if job.exit_code]
+    if command_line.multirun:
+        print_sweep(jobs)
     if failed and command_line.multirun:
-        jobs = ", ".join(f"#{number} (exit code {exit_codes[number]})" for number in failed)
-        print(f"{len(failed)} of {len(exit_codes)} jobs failed: {jobs}", file=sys.stderr)
-    return exit_codes[failed[0]] if failed else 0
+        codes = ", ".join(f"#{number} (exit code {jobs[number].exit_code})" for number in failed)
+        print(f"{len(failed)} of {len(jobs)} jobs failed: {codes}", file=sys.stderr)
+    return jobs[failed[0]].exit_code if failed else 0
 
 
 def problems_of_files(config: Config) -> Iterator[str]:
     """What small files and folders say before a run starts."""
     yield from model_check.problems(config.model)
+    yield from model_check.layout_problems(config.model, config.parallel)
     yield from task_check.problems(config.task, partial(answer_problem, config.reward))
     yield from rollout_check.problems(config.rollout, config.iterations)
+    yield from function_problems(config)
+    yield from check_problems.problems(config)
 
 
-def run_job(cfg: DictConfig) -> int:
-    """One run, to its exit code: a job that fails does not take the rest of a sweep with it."""
+def run_job(cfg: DictConfig) -> EndedJob:
+    """One run, to its end: a job that fails does not take the rest of a sweep with it."""
+    run_directory = None
     try:
-        code = dispatch(build(cfg))
+        config = build(cfg)
+        run_directory = provenance.write(config)
+        code = dispatch(config, run_directory)
     except Exception as error:
         if report(error):
-            return CONFIG_ERROR
+            return EndedJob(CONFIG_ERROR, run_directory)
         traceback.print_exception(error)
-        return CRASH
+        return EndedJob(CRASH, run_directory)
     if code == INTERRUPTED:
         raise KeyboardInterrupt
-    return code
+    return EndedJob(code, run_directory)
 
 
-def dispatch(config: Config) -> int:
-    """Everything heavy is imported here, after the config proved right."""
-    run_directory = provenance.write(config)
+def dispatch(config: Config, run_directory: Path) -> int:
+    """Everything heavy is imported here, after the config proved right.  -> the exit code"""
     match config.command:
         case Command.train:
             from slime.train import train
 
             return train(config, run_directory)
+        case Command.check:
+            from slime.check.check import check
+
+            return check(config, run_directory)
+        case Command.explain:
+            from slime.check.explain import explain
+
+            return explain(config, run_directory)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,9 @@ def _check_ids(groups: Sequence[Group]) -> None:
                 f"and in one step"
             )
         seen.add(group.prompt.id)
+        for rollout in group.rollouts:
+            if not rollout.samples:
+                raise ValueError(f"rollout {rollout.id} has no samples, and would be missed in N")
         for rollout, sample in _samples(group):
             if sample.rollout_id != rollout.id:
                 raise ValueError(

@@ -137,7 +137,7 @@ def _replayed(
         iterations=config.iterations,
         steps_per_iteration=config.steps_per_iteration,
         incomplete_step=config.incomplete_step,
-        max_tokens_per_microbatch=config.parallel.max_tokens_per_microbatch,
+        parallel=config.parallel,
         temperature=config.rollout.temperature,
         top_p=config.rollout.top_p,
         vocabulary_size=architecture.vocabulary_size,

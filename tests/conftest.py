@@ -8,3 +8,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A first call on a busy machine is slow, and that is no failure.
 settings.register_profile("unhurried", deadline=None, max_examples=50)
 settings.load_profile("unhurried")
+
+
+def pytest_configure(config):
+    """Tests of layouts start more processes than a machine has GPUs: they run on gloo everywhere.
+
+    Only `pytest -m gpu` sees the GPUs.
+    """
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -227,3 +227,10 @@ def test_under_prompt_mean_a_sample_without_a_prompt_id_is_an_error_and_never_a_
     with pytest.raises(ValueError, match="prompt_mean needs the prompt id of every sample"):
         planner(config)(groups)
     assert planner(SampleMeanLoss())(groups)
+
+
+def test_a_rollout_without_samples_is_an_error_because_n_would_miss_it():
+    [first, second] = GROUPS[0].rollouts[:2]
+    torn = Group(GROUPS[0].prompt, (first, replace(second, samples=())))
+    with pytest.raises(ValueError, match="rollout 101 has no samples"):
+        planner(SampleMeanLoss())([torn])

@@ -27,6 +27,7 @@ ALLOWED = {
     "start": {
         "data", "plan", "model", "task", "reward", "rollout", "megatron", "cluster", "tracking",
     },
+    "check": {"cluster", "data", "loss", "model", "plan", "report", "rollout", "start"},
     "train": {"cluster", "data", "model", "report", "start", "tracking"},
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+import torch
 from ray._private import ray_constants
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
@@ -17,6 +18,7 @@ from ray._private.authentication.authentication_token_setup import (
 from slime.config.schema import ClusterConfig, ConfigError
 
 _CONNECT_SECONDS = 5.0
+_WORKERS_PER_CORE = 16
 
 
 def cores() -> int:
@@ -44,6 +46,7 @@ def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iter
     terminate = signal.getsignal(signal.SIGTERM)
     actors = train_workers + engines
     if config.address is None:
+        _refuse_a_crowd(train_workers)
         _start_private_ray(actors)
     else:
         _join(config.address)
@@ -78,6 +81,16 @@ def gpu_shares(gpus: int, train_workers: int, engines: int) -> GpuShares:
     if gpus >= train_workers + engines:
         return GpuShares(1, 1)
     return GpuShares(0.6, 0.4)
+
+
+def _refuse_a_crowd(train_workers: int) -> None:
+    """Some workers a core are good for trying a layout out; thousands are a slip of the pen."""
+    most = max(_WORKERS_PER_CORE * cores(), torch.cuda.device_count())
+    if train_workers > most:
+        raise ConfigError(
+            f"parallel.data x context x tensor x pipeline = {train_workers} train workers are more "
+            f"than this machine can run, at most {most}: write smaller ones, or cluster=existing"
+        )
 
 
 def _start_private_ray(actors: int) -> None:

@@ -31,14 +31,8 @@ class Padding:
 
 
 def build_padding(config: ParallelConfig) -> Padding:
-    """What the layout needs.
-
-    Context parallelism cuts every sequence into 2 * context chunks; sequence parallelism divides
-    what is left of it over the tensor-parallel workers.
-    """
-    chunks = 2 * config.context if config.context > 1 else 1
-    shares = config.tensor if config.sequence else 1
-    return Padding(chunks * shares, to_longest=config.layout is Layout.bshd)
+    """What the layout needs."""
+    return Padding(config.sequence_multiple, to_longest=config.layout is Layout.bshd)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +88,9 @@ def pack(samples: Sequence[TrainSample], padding: Padding) -> PackedBatch:
             [pad(t, (0, n - len(t))) for t, n in zip(inputs, lengths.tolist(), strict=True)]
         ),
         cu_seqlens=pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
-        active_tokens_S=torch.tensor([float(s.sample.active_tokens) for s in samples]),
+        active_tokens_S=torch.tensor(
+            [s.sample.active_tokens for s in samples], dtype=torch.float32
+        ),
         response_positions_R=torch.cat(
             [
                 _predicting(s.sample, start)

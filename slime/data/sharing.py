@@ -20,27 +20,26 @@ MicroBatch: TypeAlias = tuple[TrainSample, ...]
 class Sharing:
     """Divides a step's samples.  Decided on config when built."""
 
-    ranks: int
-    bound: int | None  # tokens of a micro-batch; None: the split goes by count
+    config: ParallelConfig
     split: Split
 
     def __call__(self, samples: Sequence[TrainSample]) -> tuple[tuple[MicroBatch, ...], ...]:
         """Every sample exactly once, as [rank][micro-batch][sample].
 
-        Ranks are balanced by tokens (prompt and response) and may have different numbers of
-        micro-batches.  The samples of a micro-batch keep their order in `samples`.  A rank that
-        would have nothing gets a filler, a fully masked copy of the shortest sample with weight 0,
-        so that it runs the same collectives as the others.
+        Ranks are balanced by tokens (prompt, response and the padding that the layout needs) and
+        may have different numbers of micro-batches.  The samples of a micro-batch keep their order
+        in `samples`.  A rank that would have nothing gets a filler, a fully masked copy of the
+        shortest sample with weight 0, so that it runs the same collectives as the others.
 
         Raises ValueError for a sample above the bound, and for a step without samples.
         """
         if not samples:
             raise ValueError("a step without samples cannot be shared: skip it")
-        sizes = [sample.sample.tokens for sample in samples]
-        if self.bound is not None:
-            _check_bound(samples, self.bound)
+        sizes = [self.config.padded(sample.sample.tokens) for sample in samples]
+        if self.config.microbatches is None:
+            _check_bound(samples, self.config)
         shared = []
-        for members in spread(range(len(samples)), sizes, self.ranks):
+        for members in spread(range(len(samples)), sizes, self.config.data):
             bins = self.split(members, sizes)
             shared.append(tuple(tuple(samples[i] for i in sorted(bin_)) for bin_ in bins))
         filler = (_masked_copy(min(samples, key=lambda sample: sample.sample.tokens)),)
@@ -49,16 +48,16 @@ class Sharing:
 
 def build_sharing(config: ParallelConfig) -> Sharing:
     """How the steps of a run are shared."""
-    bound = config.max_tokens_per_microbatch if config.microbatches is None else None
-    return Sharing(config.data, bound, build_split(config))
+    return Sharing(config, build_split(config))
 
 
-def _check_bound(samples: Sequence[TrainSample], bound: int) -> None:
+def _check_bound(samples: Sequence[TrainSample], config: ParallelConfig) -> None:
     longest = max(samples, key=lambda sample: sample.sample.tokens).sample
-    if longest.tokens > bound:
+    needed, bound = config.padded(longest.tokens), config.max_tokens_per_microbatch
+    if needed > bound:
         raise ValueError(
             f"a sample of rollout {longest.rollout_id} has {longest.tokens} tokens: raise "
-            f"parallel.max_tokens_per_microbatch={bound} to at least {longest.tokens}"
+            f"parallel.max_tokens_per_microbatch={bound} to at least {needed}"
         )
 
 

@@ -70,7 +70,9 @@ def constant(step: StepShape, *, divisor: float, empty_units: EmptyUnits) -> Ten
     -> [S] float64
     """
     rollouts = _Units.counted(step.rollout_ids, step).count(empty_units)
-    return _one_over(torch.full(step.active_tokens.shape, rollouts * float(divisor)), step)
+    return _one_over(
+        torch.full(step.active_tokens.shape, rollouts * float(divisor), dtype=torch.float64), step
+    )
 
 
 def build_aggregation(config: LossConfig) -> Aggregation:

@@ -11,6 +11,9 @@ from slime.config.schema import ConfigError
 from slime.config.schema.imported import describe, import_function
 from slime.data import StepShape
 
+# Micro-batches multiply in float32, where what lies beyond becomes 0 or inf.
+SMALLEST, LARGEST = 1e-30, 1e30
+
 # Ragged groups, a rollout of two samples, and rollout 14 without an active token.
 PROBE = StepShape(
     active_tokens=torch.tensor([7, 2, 5, 1, 0, 9]),
@@ -36,11 +39,11 @@ class CustomAggregation:
         if not step.active_tokens.any():
             return torch.zeros(len(step.active_tokens), dtype=torch.float64)
         try:
-            weights_S = self.function(_copy(step))
-        except Exception as failed:  # whatever the user's function raises
+            weights_S = _dense(self.function(_copy(step)))
+        except (Exception, SystemExit) as failed:  # whatever the user's function raises
             raise ValueError(f"{self._name} raised {describe(failed)}") from failed
         self._check(weights_S, step)
-        weights_S = weights_S.detach().cpu().double()
+        weights_S = weights_S.double()
         return torch.where(step.active_tokens > 0, weights_S, 0.0)
 
     @property
@@ -63,13 +66,24 @@ class CustomAggregation:
                 f"{self._name} must return floating-point weights, returned {weights_S.dtype}"
             )
         # 1 / active_tokens is inf where there is none, and nothing has that weight.
-        wrong_S = (step.active_tokens > 0) & ~(weights_S.isfinite() & (weights_S >= 0)).cpu()
+        fine_S = weights_S.isfinite() & (weights_S >= 0) & (weights_S <= LARGEST)
+        wrong_S = (step.active_tokens > 0) & ~(
+            fine_S & ((weights_S == 0) | (weights_S >= SMALLEST))
+        )
         if wrong_S.any():
             s = int(wrong_S.nonzero()[0])
             raise ValueError(
-                f"{self._name} must return finite weights >= 0, returned {weights_S[s].item()} for "
-                f"a sample of {int(step.active_tokens[s])} active tokens"
+                f"{self._name} must return weights that are 0 or from {SMALLEST} to {LARGEST}, "
+                f"returned {weights_S[s].item()} for a sample of "
+                f"{int(step.active_tokens[s])} active tokens"
             )
+
+
+def _dense(weights_S: Any) -> Any:
+    """On the CPU and without a graph, whatever kind of tensor it was."""
+    if not isinstance(weights_S, Tensor):
+        return weights_S
+    return (weights_S.to_dense() if weights_S.is_sparse else weights_S).detach().cpu()
 
 
 def _copy(step: StepShape) -> StepShape:

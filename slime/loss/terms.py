@@ -40,6 +40,18 @@ class TokenTerms:
     reference_log_probs_T: Tensor | None = None  # required when the loss has a KL term
     sequences: Sequences | None = None  # required when the objective looks at whole samples
 
+    def __post_init__(self) -> None:
+        """Raises ValueError unless all have the shape [T]: torch would broadcast without a word."""
+        size = self.log_probs_T.shape
+        if len(size) != 1:
+            raise ValueError(f"log_probs_T must be one-dimensional, got shape {tuple(size)}")
+        for f in fields(self):
+            values = getattr(self, f.name)
+            if isinstance(values, Tensor) and values.shape != size:
+                raise ValueError(
+                    f"{f.name} has shape {tuple(values.shape)}, log_probs_T {tuple(size)}"
+                )
+
 
 class Normalizer(Enum):
     """What turns the sum of a whole step into the metric of the same name."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slime.config.schema import ConfigError, IncompleteStep
+from slime.config.schema import ConfigError, IncompleteStep, ParallelConfig
 from slime.config.schema.steps import StepsError, step_sizes
 from slime.data import Group, Rollout, Sample
 from slime.rollout.check import REPLAY_KEY, replay_problems
@@ -23,7 +23,7 @@ class ReplayFacts:
     iterations: int
     steps_per_iteration: int
     incomplete_step: IncompleteStep
-    max_tokens_per_microbatch: int
+    parallel: ParallelConfig | None  # None: no layout has to fit
     temperature: float
     top_p: float
     vocabulary_size: int
@@ -151,14 +151,16 @@ def _is_finite(reward: object) -> bool:
 
 def _length_problems(samples: Sequence[Sample], run: ReplayFacts, where: str) -> Iterator[_Problem]:
     longest = max((sample.tokens for sample in samples), default=0)
-    if longest > run.max_tokens_per_microbatch:
-        yield _Problem(
-            "micro-batch",
-            f"parallel.max_tokens_per_microbatch={run.max_tokens_per_microbatch}: the longest "
-            f"sample of {where} ({run.key}) has {longest} tokens; write "
-            f"parallel.max_tokens_per_microbatch={longest} or more",
-            size=longest,
-        )
+    if run.parallel is not None and run.parallel.microbatches is None:
+        needed, bound = run.parallel.padded(longest), run.parallel.max_tokens_per_microbatch
+        if needed > bound:
+            yield _Problem(
+                "micro-batch",
+                f"parallel.max_tokens_per_microbatch={bound}: the longest sample of {where} "
+                f"({run.key}) has {longest} tokens; write "
+                f"parallel.max_tokens_per_microbatch={needed} or more",
+                size=longest,
+            )
     if longest > run.max_positions:
         yield _Problem(
             "positions",

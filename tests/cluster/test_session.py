@@ -63,3 +63,11 @@ def test_a_private_ray_listens_on_the_loopback_interface_only_and_ends_with_the_
                 get(actor.reserve_address.remote(port))
     assert not ray.is_initialized()
     assert not [p for p in psutil.Process().children(recursive=True) if p.name() == "raylet"]
+
+
+def test_more_workers_than_a_machine_can_run_are_refused_before_any_of_them_starts():
+    with (
+        pytest.raises(ConfigError, match="= 1000000 train workers are more than this machine"),
+        ray_session(ClusterConfig(), 1_000_000, 0),
+    ):
+        raise AssertionError("it started")

@@ -62,6 +62,11 @@ ONE_LINE = {
     f"{CONSTANT} loss.divisor=-inf": "loss.divisor must be a finite number > 0, got -inf",
     f"{CONSTANT} loss.divisor=1e999": "loss.divisor must be a finite number > 0, got inf",
     f"{CONSTANT} loss.divisor=0": "loss.divisor must be a finite number > 0, got 0.0",
+    f"{CONSTANT} loss.divisor=1e50": "loss.divisor must be at most 1e30, got 1e+50",
+    "loss/correction=tis loss.correction.cap=1e39": (
+        "loss.correction.cap must be at most 1e30, got 1e+39"
+    ),
+    "loss.objective.clip_high=1e300": "loss.objective.clip_high must be at most 1e30, got 1e+300",
     f"{CONSTANT} loss.divisor=-1": "loss.divisor must be a finite number > 0, got -1.0",
     f"{CONSTANT} 'loss.divisor=\"40960\"'": (
         "loss.divisor must be a number, got the quoted text '40960': drop the quotes"
@@ -250,7 +255,13 @@ ONE_LINE = {
     "max_bad_steps=0": "max_bad_steps must be at least 1, got 0",
     "rollout.prompts_per_iteration=0": "rollout.prompts_per_iteration must be at least 1, got 0",
     "rollout.max_response_tokens=-3": "rollout.max_response_tokens must be at least 1, got -3",
-    "rollout.temperature=0": "rollout.temperature must be a finite number > 0, got 0.0",
+    "rollout.temperature=0": "rollout.temperature must be in (0.001, 1000], got 0.0",
+    "rollout.temperature=1e-30": "rollout.temperature must be in (0.001, 1000], got 1e-30",
+    "parallel.context=8 rollout.max_prompt_tokens=1010 parallel.max_tokens_per_microbatch=1020": (
+        "parallel.max_tokens_per_microbatch=1020 is less than one sample can have: "
+        "rollout.max_prompt_tokens + rollout.max_response_tokens = 1018, 1024 with the padding of "
+        "this layout"
+    ),
     "rollout.top_p=1.5": "rollout.top_p must be in (0, 1], got 1.5",
     "loss.objective.clip_low=1": "loss.objective.clip_low must be in (0, 1), got 1.0",
     "loss/kl=k3 loss.kl.coefficient=-1": (

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slime.config.schema import Layout, ParallelConfig
+from slime.data.packing import build_padding, pack
 from slime.data.sharing import build_sharing
 
 sizes = st.lists(lengths(), min_size=1, max_size=25)
@@ -108,6 +109,12 @@ def test_a_sample_above_the_bound_is_an_error_that_names_the_key_to_raise():
         share(samples_of([(3, 4), (6, 6)]), 1, 11)
 
 
+def test_a_sample_that_its_padding_takes_above_the_bound_is_told_the_padded_length():
+    config = ParallelConfig(context=2, tensor=2, max_tokens_per_microbatch=13)
+    with pytest.raises(ValueError, match=r"has 12 tokens: raise .*=13 to at least 16"):
+        build_sharing(config)(samples_of([(6, 6)]))
+
+
 def test_a_sample_of_exactly_the_bound_fits():
     assert len(share(samples_of([(3, 4), (6, 6)]), 1, 12)[0]) == 2
 
@@ -151,12 +158,17 @@ def test_by_count_padded_micro_batches_hold_samples_of_like_length():
     assert [[s.sample.tokens for s in batch] for batch in rank] == [[18, 17], [2, 3]]
 
 
-@given(sizes, st.integers(1, 6), st.integers(21, 60))
-def test_padded_micro_batches_keep_the_bound_with_their_padding(lengths_of_samples, ranks, bound):
+@pytest.mark.parametrize("layout", Layout)
+@given(sizes, st.integers(1, 6), st.integers(36, 80), st.integers(1, 3), st.integers(1, 4))
+def test_micro_batches_keep_the_bound_with_the_padding_of_their_layout(
+    layout, lengths_of_samples, ranks, bound, context, tensor
+):
     samples = samples_of(lengths_of_samples)
-    config = ParallelConfig(data=ranks, max_tokens_per_microbatch=bound, layout=Layout.bshd)
+    config = ParallelConfig(
+        data=ranks, max_tokens_per_microbatch=bound, layout=layout, context=context, tensor=tensor
+    )
     shared = build_sharing(config)(samples)
     for batch in (batch for rank in shared for batch in rank):
-        assert 1 <= len(batch) * max(s.sample.tokens for s in batch) <= bound
+        assert len(pack(batch, build_padding(config)).tokens_T) <= bound
     found = [id(s) for rank in shared for batch in rank for s in batch if not is_filler(s)]
     assert sorted(found) == sorted(map(id, samples))

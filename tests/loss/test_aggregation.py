@@ -195,3 +195,21 @@ def test_a_small_integer_type_does_not_overflow():
     many = torch.full((1000,), 100, dtype=torch.int8)
     weights_S = build_aggregation(SampleMeanLoss())(StepShape(many, torch.zeros(1000).int()))
     assert weights_S.unique().tolist() == [1 / 100_000]
+
+
+def test_weights_are_float64_whatever_torchs_default_is():
+    step = shape([3, 1, 2], [1, 2, 3], [5, 5, 6])
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        found = {mode: build_aggregation(make())(step) for mode, make in MODES.items()}
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for mode, weights_S in found.items():
+        assert weights_S.dtype == torch.float64
+        assert weights_S.tolist() == build_aggregation(MODES[mode]())(step).tolist()
+
+
+@pytest.mark.parametrize("build", [build_aggregation, build_auxiliary_aggregation])
+def test_what_is_no_config_node_is_a_config_error(build):
+    with pytest.raises(ConfigError, match="a config node is needed here, got a NoneType"):
+        build(None)

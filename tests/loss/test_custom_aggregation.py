@@ -8,6 +8,8 @@ from loss.test_aggregation import shape, steps
 from slime.config.schema import AuxiliaryAggregation, ConfigError, CustomLoss, TokenMeanLoss
 from slime.loss import build_aggregation, build_auxiliary_aggregation
 
+RANGE = " must return weights that are 0 or from 1e-30 to 1e+30"
+
 
 def custom(name, **keys):
     return build_aggregation(CustomLoss(function=f"loss.user_weights:{name}", **keys))
@@ -24,6 +26,11 @@ def test_a_function_that_computes_a_built_in_mode_gives_its_weights(step):
 def test_it_sees_prompt_ids_and_a_sample_without_active_tokens_has_weight_zero():
     weights_S = custom("by_prompt")(shape([3, 0, 2], [1, 2, 3], [10, 10, 11]))
     assert weights_S.tolist() == [1.0, 0.0, 2.0]
+
+
+def test_a_sparse_tensor_of_weights_is_as_good_as_a_dense_one():
+    step = shape([3, 4], [1, 2], [10, 11])
+    assert custom("sparse")(step).tolist() == custom("token_mean")(step).tolist()
 
 
 def test_what_it_says_of_a_sample_without_active_tokens_does_not_matter():
@@ -63,15 +70,19 @@ def test_kl_and_entropy_can_use_it_too():
         ("loss.user_weights:two_arguments", " must take (step), but takes (step: slime.data.shape."
          "StepShape, config: object) -> None"),
         ("loss.user_weights:raises", " raised RuntimeError: no idea"),
+        ("loss.user_weights:leaves", " raised SystemExit: 0"),
+        ("loss.user_weights:no_values", " raised NotImplementedError: Cannot copy out of meta "
+         "tensor; no data!"),
+        ("loss.user_weights:tiny", RANGE + ", returned 1e-60 for a sample of 7 active tokens"),
         ("loss.user_weights:a_list", " must return a tensor of weights, returned a list"),
         ("loss.user_weights:one_number", " must return one weight for each of the 6 samples, "
          "returned the shape ()"),
         ("loss.user_weights:per_rollout", " must return one weight for each of the 6 samples, "
          "returned the shape (5,)"),
         ("loss.user_weights:integers", " must return floating-point weights, returned torch.int64"),
-        ("loss.user_weights:one_over_shorter", " must return finite weights >= 0, returned inf for "
+        ("loss.user_weights:one_over_shorter", RANGE + ", returned inf for "
          "a sample of 1 active tokens"),
-        ("loss.user_weights:negative", " must return finite weights >= 0, returned -3.0 for a "
+        ("loss.user_weights:negative", RANGE + ", returned -3.0 for a "
          "sample of 7 active tokens"),
     ],
 )  # fmt: skip
@@ -92,7 +103,7 @@ def test_a_value_that_names_no_function_is_a_config_error(path):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("wrong_from_eight_samples_on", " must return finite weights >= 0, returned nan for a "
+        ("wrong_from_eight_samples_on", RANGE + ", returned nan for a "
          "sample of 2 active tokens"),
         ("fails_from_eight_samples_on", " raised KeyError: 8"),
     ],

@@ -158,3 +158,8 @@ def test_modes_that_count_a_sequence_once_per_token_are_a_config_error(mode):
     with pytest.raises(ConfigError, match=r"^loss/objective=gspo has one ratio .*sample_mean$"):
         build_loss(mode(objective=GSPO(), **keys))
     build_loss(CustomLoss(objective=GSPO(), function="any.module:weights"))
+
+
+def test_the_rule_on_modes_goes_by_the_class_not_by_its_label():
+    with pytest.raises(ConfigError, match="loss/objective=gspo has one ratio"):
+        build_loss(TokenMeanLoss(objective=GSPO(), aggregation="sample_mean"))

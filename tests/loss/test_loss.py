@@ -234,3 +234,13 @@ def test_a_kl_term_without_reference_log_probs_is_an_error():
 def test_an_illegal_loss_node_is_a_config_error(node, message):
     with pytest.raises(ConfigError, match=message):
         build_loss(node)
+
+
+@pytest.mark.parametrize(
+    "name", ["advantages_T", "weights_T", "mask_T", "old_log_probs_T", "reference_log_probs_T"]
+)
+def test_terms_of_another_shape_are_an_error_because_torch_would_broadcast_them(name):
+    own = terms([Token(-1.0, 2.0, 1.0, 1.0, old=-1.0)] * 3)
+    for shape in ((1,), (3, 1), ()):
+        with pytest.raises(ValueError, match=rf"{name} has shape .*, log_probs_T \(3,\)"):
+            replace(own, **{name: torch.zeros(shape)})

@@ -69,3 +69,19 @@ def fails_from_eight_samples_on(step: StepShape) -> torch.Tensor:
     if len(step.active_tokens) > 7:
         raise KeyError(len(step.active_tokens))
     return torch.ones(len(step.active_tokens))
+
+
+def leaves(_: StepShape) -> torch.Tensor:
+    raise SystemExit(0)
+
+
+def no_values(step: StepShape) -> torch.Tensor:
+    return torch.ones(len(step.active_tokens), device="meta")
+
+
+def tiny(step: StepShape) -> torch.Tensor:
+    return torch.full((len(step.active_tokens),), 1e-60, dtype=torch.float64)
+
+
+def sparse(step: StepShape) -> torch.Tensor:
+    return token_mean(step).to_sparse()

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from slime.config.schema import ConfigError, IncompleteStep
+from slime.config.schema import ConfigError, IncompleteStep, ParallelConfig
 from slime.data import Finish, Group, Prompt, Rollout, Sample
 from slime.rollout.engine import Sampling
 from slime.rollout.replay import save_iteration
@@ -18,7 +18,7 @@ FITS = ReplayFacts(
     iterations=2,
     steps_per_iteration=2,
     incomplete_step=IncompleteStep.refuse,
-    max_tokens_per_microbatch=6,
+    parallel=ParallelConfig(max_tokens_per_microbatch=6),
     temperature=0.7,
     top_p=0.9,
     vocabulary_size=10,
@@ -84,9 +84,15 @@ def test_what_fits_is_accepted_and_planned(said):
             "takes at least one prompt; write steps_per_iteration=2 or less",
         ),
         (
-            {"max_tokens_per_microbatch": 5},
+            {"parallel": ParallelConfig(max_tokens_per_microbatch=5)},
             "parallel.max_tokens_per_microbatch=5: the longest sample of iteration 1 of HERE "
             "(rollout.engine.path) has 6 tokens; write parallel.max_tokens_per_microbatch=6 or "
+            "more",
+        ),
+        (
+            {"parallel": ParallelConfig(max_tokens_per_microbatch=6, context=2)},
+            "parallel.max_tokens_per_microbatch=6: the longest sample of iteration 1 of HERE "
+            "(rollout.engine.path) has 6 tokens; write parallel.max_tokens_per_microbatch=8 or "
             "more",
         ),
         (
@@ -184,3 +190,8 @@ def test_what_only_the_planner_sees_is_one_line_too(said):
     assert said([group(2), group(2)], plan=plan) == [
         "rollout.engine.path: iteration 1 of HERE: rollout 2 occurs twice; save it again"
     ]
+
+
+def test_micro_batches_by_count_have_no_bound_that_a_sample_could_exceed(said):
+    by_count = ParallelConfig(max_tokens_per_microbatch=1, microbatches=2)
+    assert said([group(2), group(3)], replace(FITS, parallel=by_count)) == []

@@ -51,6 +51,8 @@ def texts(meaning: str, *default: str) -> Any:
 
 def check(node: Node) -> None:
     """Raise one ConfigError naming every problem of `node` and of the nodes below it."""
+    if not isinstance(node, Node):
+        raise ConfigError(f"a config node is needed here, got a {type(node).__name__}")
     found = list(all_problems(node))
     if found:
         raise ConfigError("\n".join(found))
@@ -75,6 +77,14 @@ def positive(path: str, value: float) -> Iterator[str]:
         yield is_required(path)
     elif not (_is_finite_number(value) and value > 0):
         yield f"{path} must be a finite number > 0, got {value}"
+
+
+def positive_float32(path: str, value: float) -> Iterator[str]:
+    """For what is computed with in float32, where 1e39 is inf."""
+    found = list(positive(path, value))
+    yield from found
+    if not found and value > 1e30:
+        yield f"{path} must be at most 1e30, got {value}"
 
 
 def not_negative(path: str, value: float) -> Iterator[str]:

@@ -22,7 +22,7 @@ def import_function(key: str, path: str, *parameters: str) -> Callable[..., Any]
         raise ConfigError(f"{key}={path} must be written package.module:name")
     try:
         module = importlib.import_module(module_name)
-    except Exception as failed:  # whatever the user's module raises
+    except (Exception, SystemExit) as failed:  # whatever the user's module raises
         raise ConfigError(_cannot_import(key, path, describe(failed))) from failed
     function = vars(module).get(name)
     if function is None:

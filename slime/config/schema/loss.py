@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 
-from slime.config.schema.base import Node, key, not_negative, positive
+from slime.config.schema.base import Node, key, not_negative, positive_float32
 from slime.config.schema.imported import path_problems
 from slime.config.schema.loss_terms import GSPO, PPO, CorrectionConfig, KLConfig
 
@@ -58,7 +58,8 @@ class LossConfig(Node):
 
     def problems(self) -> Iterator[str]:
         yield from not_negative("loss.entropy_coefficient", self.entropy_coefficient)
-        if isinstance(self.objective, GSPO) and self.aggregation not in ("sample_mean", "custom"):
+        whole_samples = isinstance(self, SampleMeanLoss | CustomLoss)
+        if isinstance(self.objective, GSPO) and not whole_samples:
             yield (
                 f"loss/objective=gspo has one ratio for a whole sequence, and "
                 f"loss/aggregation={self.aggregation} would count it once for each of its tokens, "
@@ -96,7 +97,7 @@ class ConstantLoss(LossConfig):
 
     def problems(self) -> Iterator[str]:
         yield from LossConfig.problems(self)  # zero-argument super() breaks under slots=True
-        yield from positive("loss.divisor", self.divisor)
+        yield from positive_float32("loss.divisor", self.divisor)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from slime.config.schema.base import Node, key, not_negative, positive
+from slime.config.schema.base import Node, key, not_negative, positive_float32
 
 
 @dataclass(slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class PPO(Node):
     def problems(self) -> Iterator[str]:
         if not 0 < self.clip_low < 1:
             yield f"loss.objective.clip_low must be in (0, 1), got {self.clip_low}"
-        yield from positive("loss.objective.clip_high", self.clip_high)
+        yield from positive_float32("loss.objective.clip_high", self.clip_high)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class TIS(CorrectionConfig):
     cap: float = key("largest importance ratio of the trainer over the rollout engine", 2.0)
 
     def problems(self) -> Iterator[str]:
-        yield from positive("loss.correction.cap", self.cap)
+        yield from positive_float32("loss.correction.cap", self.cap)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -95,6 +95,6 @@ class IcePop(CorrectionConfig):
 
     def problems(self) -> Iterator[str]:
         yield from not_negative("loss.correction.low", self.low)
-        yield from positive("loss.correction.high", self.high)
+        yield from positive_float32("loss.correction.high", self.high)
         if self.low >= self.high:
             yield (f"loss.correction.low={self.low} must be below loss.correction.high={self.high}")

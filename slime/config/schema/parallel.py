@@ -42,8 +42,8 @@ class ParallelConfig(Node):
         trains=False,
     )
     max_tokens_per_microbatch: int = key(
-        "bound on the tokens of one forward/backward, padding of bshd included; context-parallel "
-        "workers share them",
+        "bound on the tokens of one forward/backward, padding included; context-parallel workers "
+        "share them",
         1024,
         trains=False,
     )
@@ -59,6 +59,20 @@ class ParallelConfig(Node):
         trains=False,
     )
     precision: Precision = key("auto | float32 | bfloat16", Precision.auto)
+
+    @property
+    def sequence_multiple(self) -> int:
+        """What the padded length of every sequence is a multiple of.
+
+        Context parallelism cuts every sequence into 2 * context chunks; sequence parallelism
+        divides what is left of it over the tensor-parallel workers.
+        """
+        chunks = 2 * self.context if self.context > 1 else 1
+        return chunks * (self.tensor if self.sequence else 1)
+
+    def padded(self, tokens: int) -> int:
+        """The length of a sequence of so many tokens."""
+        return -(-tokens // self.sequence_multiple) * self.sequence_multiple
 
     @property
     def workers(self) -> int:

@@ -208,7 +208,7 @@ class RolloutConfig(Node):
         yield from at_least("rollout.samples_per_prompt", self.samples_per_prompt, 1)
         yield from at_least("rollout.max_prompt_tokens", self.max_prompt_tokens, 1)
         yield from at_least("rollout.max_response_tokens", self.max_response_tokens, 1)
-        yield from positive("rollout.temperature", self.temperature)
+        yield from between("rollout.temperature", self.temperature, 1e-3, 1e3)
         yield from between("rollout.top_p", self.top_p, 0, 1)
         yield from not_empty("rollout.save", self.save)
 

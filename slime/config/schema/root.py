@@ -93,13 +93,20 @@ class Config(Node):
                     f"rollout.prompts_per_iteration={prompts} does not split into "
                     f"steps_per_iteration={steps}: {wrong}"
                 )
-        longest = self.rollout.max_prompt_tokens + self.rollout.max_response_tokens
-        by_tokens = self.parallel.microbatches is None
-        if by_tokens and self.parallel.max_tokens_per_microbatch < longest:
+        yield from self._too_long_for_a_micro_batch()
+
+    def _too_long_for_a_micro_batch(self) -> Iterator[str]:
+        parallel, rollout = self.parallel, self.rollout
+        if parallel.microbatches is not None or list(parallel.problems()):
+            return
+        longest = rollout.max_prompt_tokens + rollout.max_response_tokens
+        needed = parallel.padded(longest)
+        if parallel.max_tokens_per_microbatch < needed:
+            padded = f", {needed} with the padding of this layout" if needed > longest else ""
             yield (
-                f"parallel.max_tokens_per_microbatch={self.parallel.max_tokens_per_microbatch} is "
+                f"parallel.max_tokens_per_microbatch={parallel.max_tokens_per_microbatch} is "
                 f"less than one sample can have: rollout.max_prompt_tokens + "
-                f"rollout.max_response_tokens = {longest}"
+                f"rollout.max_response_tokens = {longest}{padded}"
             )
 
     def _nothing_to_learn_from(self) -> Iterator[str]:
