@@ -21,7 +21,7 @@ from slime.config.flags import read_arguments
 from slime.config.functions import function_problems
 from slime.config.help import help_text
 from slime.config.preflight import register_check
-from slime.config.schema import Command, Config
+from slime.config.schema import Command, Config, ConfigError, CustomLoss
 from slime.config.store import register, registered_recipes
 from slime.model import check as model_check
 from slime.reward.check import answer_problem
@@ -66,7 +66,20 @@ def problems_of_files(config: Config) -> Iterator[str]:
     yield from task_check.problems(config.task, partial(answer_problem, config.reward))
     yield from rollout_check.problems(config.rollout, config.iterations)
     yield from function_problems(config)
+    yield from _problems_of_weights(config)
     yield from check_problems.problems(config)
+
+
+def _problems_of_weights(config: Config) -> Iterator[str]:
+    """A function of the user's own is tried here, so that a sweep knows before its first job."""
+    if not isinstance(config.loss, CustomLoss) or any(function_problems(config)):
+        return
+    from slime.loss import build_aggregation  # torch
+
+    try:
+        build_aggregation(config.loss)
+    except ConfigError as wrong:
+        yield from str(wrong).splitlines()
 
 
 def run_job(cfg: DictConfig) -> EndedJob:

@@ -100,6 +100,15 @@ def test_explain_draws_and_prints_a_saved_iteration(saved, tmp_path):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_step_without_an_active_token_has_a_table_and_no_figure(tmp_path):
+    sampling = Sampling(1.0, 1.0, max_response_tokens=64, stop_token_ids=frozenset())
+    save_iteration(tmp_path / "saved", sampling, 0, [group(0, [1.0, 0.0], [0, 0])])
+    done = launch(tmp_path, "command=explain", "check.replay=saved")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].startswith("no rollout has an active token")
+    assert not (done.run_directory / "weights.png").exists()
+
+
 def test_explain_needs_no_ray_no_megatron_and_no_transformers():
     heavy = "{'ray', 'megatron', 'transformers'}"
     script = f"import sys, slime.check.explain; sys.exit(bool({heavy} & sys.modules.keys()))"

@@ -198,3 +198,30 @@ def test_chat_questions_with_several_steps_a_kl_term_and_an_entropy_bonus(tmp_pa
     assert steps[0]["train/kl"] == pytest.approx(0, abs=1e-6)
     assert steps[1]["train/kl"] > 0
     assert {"rollout/reward_mean", "time/train_s"} <= steps[1].keys() - steps[0].keys()
+
+
+def test_another_layout_trains_the_same_model_step_by_step(run, tmp_path):
+    """Two steps an iteration: the second one's old log-probs are those before the first."""
+    arguments = [
+        *TINY, "rollout/engine=replay", f"rollout.engine.path={run.cwd / 'saved'}", "iterations=2",
+        "steps_per_iteration=2", "loss/kl=k3", "loss.kl.coefficient=0.1",
+        "loss.entropy_coefficient=0.05", "optimizer.learning_rate=1e-3", "optimizer.eps=1e-6",
+        "tracking=none",
+    ]  # fmt: skip
+    one = launch(tmp_path / "one", *arguments)
+    four = launch(tmp_path / "four", *arguments, "parallel.data=2", "parallel.pipeline=2")
+    assert (one.exit_code, four.exit_code) == (0, 0), four.stderr
+    for first, second in (one.steps()[:2], one.steps()[2:]):
+        assert first["train/ratio"] == pytest.approx(1, abs=1e-5)
+        assert abs(second["train/ratio"] - 1) > 1e-4
+        assert second["train/kl"] > 0
+    for a, b in zip(one.steps(), four.steps(), strict=True):
+        for name in (name for name in a if name.startswith("train/")):
+            assert b[name] == pytest.approx(a[name], rel=1e-4, abs=1e-6), name
+    whole = load_file(one.run_directory / "model" / "model.safetensors")
+    parts = sorted((four.run_directory / "model").glob("model-*.safetensors"))
+    assert len(parts) == 2
+    together = {name: tensor for part in parts for name, tensor in load_file(part).items()}
+    assert together.keys() == whole.keys()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(together[name], tensor, rtol=1e-3, atol=1e-5)

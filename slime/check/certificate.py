@@ -51,10 +51,17 @@ class Certificate:
         record: dict[str, Any] = {"ok": self.ok, "verdict": self.verdict, **asdict(self)}
         for row, written in zip(self.rows, record["rows"], strict=True):
             written["ok"] = row.ok
-            written["reference"] = _number(row.reference)
-        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        text = json.dumps(_finite(record), indent=2, allow_nan=False) + "\n"
         (run_directory / CERTIFICATE).write_text(text, encoding="utf-8")
 
 
-def _number(value: float) -> float | None:
-    return value if value == value else None  # JSON has no nan
+def _finite(value: Any) -> Any:
+    """The same with None for every number that JSON does not have."""
+    match value:
+        case dict():
+            return {key: _finite(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [_finite(entry) for entry in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value

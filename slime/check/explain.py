@@ -38,6 +38,9 @@ def explain(config: Config, run_directory: Path) -> int:
     print_modes(out, found, "weight x |advantage|", totals)
     if not totals[0]:
         say(out, f"warning: {NOTHING_PULLS}")
+    if not pulls[0]:
+        say(out, "no rollout has an active token, so there is nothing to draw")
+        return 0
     picture = run_directory / "weights.png"
     draw_weights(
         [

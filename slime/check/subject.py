@@ -53,7 +53,10 @@ def open_subject(config: Config, plan: Planner, run_directory: Path) -> Subject:
         folder=folder,
         model_in_words=words,
         groups=tuple(_folded(group, vocabulary) for group in saved.groups),
-        step_in_words=f"the first of iteration {config.check.iteration} of {config.check.replay}",
+        step_in_words=(
+            f"the first of iteration {config.check.iteration} of {config.check.replay}, "
+            f"{_policy(config)}"
+        ),
         has_old=config.steps_per_iteration > 1,
         own_rollout_log_probs=not config.check.shrink,
         tolerances=tolerances,
@@ -69,11 +72,18 @@ def _synthetic(
         folder=folder,
         model_in_words=model_in_words,
         groups=tuple(draw_groups(config.steps_per_iteration, sizes, config.check.seed)),
-        step_in_words=f"synthetic, samples of up to {sizes.tokens} tokens",
-        has_old=True,
+        step_in_words=f"synthetic, samples of up to {sizes.tokens} tokens, {_policy(config)}",
+        has_old=config.steps_per_iteration > 1,
         own_rollout_log_probs=False,
         tolerances=tolerances,
     )
+
+
+def _policy(config: Config) -> str:
+    """As in training: the first and only step of an iteration has no older log-probs."""
+    if config.steps_per_iteration == 1:
+        return "on policy (steps_per_iteration=1): no ratio leaves 1 and no clip binds"
+    return "off policy"
 
 
 def _size(model: Architecture) -> str:

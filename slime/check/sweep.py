@@ -39,7 +39,8 @@ def print_sweep(jobs: Sequence[EndedJob]) -> None:
     from slime.check.tables import print_table  # rich, which a command line of one job never needs
 
     overrides = [job.read("run.json").get("overrides", []) for job in jobs]
-    shared = set.intersection(*(set(of_job) for of_job in overrides if of_job))
+    told = [set(of_job) for of_job in overrides if of_job]
+    shared = told[0].intersection(*told) if told else set()
     print_table(
         "check of every job",
         ("job", "differs in", "loss", "metrics", "gradient", "bound", ""),

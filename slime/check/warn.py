@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from slime.config.schema import AdamConfig, OptimizerConfig
 
 EPS_MARGIN = 100
+SMALLEST_EPS = 1e-22  # below it squares of gradients underflow
 
 NOTHING_PULLS = (
-    "this step has no gradient: rewards are equal within every group, so there is nothing to "
-    "compare but zeros; look at another iteration (check.iteration)"
+    "this step has no gradient: its weights are 0, or rewards are equal within every group, so "
+    "there is nothing to compare but zeros; look at another iteration (check.iteration)"
 )
 
 
@@ -32,9 +33,15 @@ def _near_eps(norm: float, parameters: int, adam: AdamConfig) -> Iterator[str]:
     if root_mean_square < EPS_MARGIN * adam.eps:
         yield (
             f"the gradient's root mean square, {root_mean_square:.2g}, is within {EPS_MARGIN}x of "
-            f"optimizer.eps={adam.eps:g}: updates shrink with the scale of the loss; write "
-            f"optimizer.eps={root_mean_square / EPS_MARGIN / 10:.0e} or less"
+            f"optimizer.eps={adam.eps:g}: updates shrink with the scale of the loss; "
+            f"{_remedy(root_mean_square / EPS_MARGIN / 10)}"
         )
+
+
+def _remedy(eps: float) -> str:
+    if eps < SMALLEST_EPS:
+        return "no eps is small enough in float32: scale the loss up (loss.divisor, loss.function)"
+    return f"write optimizer.eps={eps:.0e} or less"
 
 
 def _clips_differently(gradient_norms: Mapping[str, float], clip: float) -> Iterator[str]:

@@ -55,6 +55,7 @@ EVERY_TERM = ["loss/kl=k3", "loss.kl.coefficient=0.3", "loss.entropy_coefficient
     [
         [],
         [*EVERY_TERM, "loss/correction=icepop"],
+        [*EVERY_TERM, "loss/correction=icepop", "steps_per_iteration=2"],
         ["loss/aggregation=prompt_mean", "loss/kl=k1", "loss/correction=tis"],
         [
             *EVERY_TERM, "loss/aggregation=token_mean", "loss.empty_units=drop",
@@ -64,7 +65,10 @@ EVERY_TERM = ["loss/kl=k3", "loss.kl.coefficient=0.3", "loss.entropy_coefficient
             "loss/aggregation=constant", "loss.divisor=40960", "loss.mask_truncated=true",
             "advantage=dr_grpo", "rollout.temperature=0.7",
         ],
-        ["loss/objective=gspo", "loss/correction=tis", "loss/kl=k2", "parallel.layout=bshd"],
+        [
+            "loss/objective=gspo", "loss/correction=tis", "loss/kl=k2", "parallel.layout=bshd",
+            "steps_per_iteration=2",
+        ],
         [
             "loss/aggregation=dr_grpo", "parallel.max_tokens_per_microbatch=2",
             "rollout.max_prompt_tokens=1", "rollout.max_response_tokens=1",
@@ -82,6 +86,15 @@ def test_the_loss_is_the_one_of_the_formulas(overrides, certificate):
 def by_half_lengths(step):
     """A custom aggregation."""
     return 1 / (step.active_tokens.double() + 1).sqrt()
+
+
+@pytest.mark.parametrize(("steps", "clips"), [(1, False), (2, True)])
+def test_a_step_is_on_policy_where_training_would_be(steps, clips, certificate):
+    found = certificate(f"steps_per_iteration={steps}")
+    value = {row.term: row.layout for row in found.rows}
+    assert (value["clip_fraction_high"] > 0) == clips
+    assert (value["ratio"] != 1) == clips
+    assert ("on policy" in found.step) == (not clips)
 
 
 def test_the_loss_with_weights_of_the_user_s_own(certificate):

@@ -8,7 +8,7 @@ import torch
 
 from slime.check.compare import compare
 from slime.check.reference import Measure, ReferenceStep
-from slime.check.tolerances import of_small_model
+from slime.check.tolerances import of_small_model, of_whole_model
 from slime.data.metrics import NOTHING_TO_TRAIN, StepGradient, StepMetrics
 
 NAMES = [f.name for f in fields(StepMetrics) if f.name not in ("learning_rate", "skipped")]
@@ -93,3 +93,12 @@ def test_the_gradient_may_come_in_several_shards_and_some_may_be_empty():
         safetensors.torch.save({"b": GRADIENT["b"]}),
     )  # fmt: skip
     assert failed(shards=shards) == []
+
+
+def test_on_a_whole_model_in_bfloat16_a_missing_or_doubled_gradient_still_fails():
+    bounds = of_whole_model(torch.bfloat16)
+    for factor in (0.0, 2.0, -1.0):
+        gradient = {**GRADIENT, "a": factor * GRADIENT["a"]}
+        shards = (safetensors.torch.save(gradient),)
+        found = compare(StepGradient(METRICS, shards), REFERENCE, bounds)
+        assert [row.term for row in found if not row.ok] == ["worst parameter: a"]

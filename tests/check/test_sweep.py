@@ -61,3 +61,10 @@ def test_a_sweep_without_checks_has_no_table(tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps({"overrides": ["seed=0"]}))
     print_sweep([EndedJob(0, tmp_path), EndedJob(1, None)])
     assert capsys.readouterr().out == ""
+
+
+def test_jobs_without_overrides_have_rows_too(job, capsys):
+    ended = job(0, [])
+    (ended.run_directory / "run.json").write_text(json.dumps({"overrides": []}))
+    print_sweep([ended])
+    assert [row[0] for row in rows(capsys)] == ["#0"]

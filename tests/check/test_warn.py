@@ -34,3 +34,9 @@ def test_a_step_without_a_gradient_proves_nothing_and_says_so():
 def test_what_counts_is_the_clipped_gradient():
     [line] = warnings({"sample_mean": 2.0}, 10_000, AdamConfig(clip_grad=1.0, eps=1.1e-4))
     assert "root mean square, 0.01," in line
+
+
+def test_an_eps_that_float32_cannot_use_is_not_advised():
+    [line] = warnings({"constant": 1e-20}, 10_000, AdamConfig(clip_grad=0.0))
+    assert "no eps is small enough in float32: scale the loss up" in line
+    assert "write" not in line
