@@ -62,6 +62,7 @@ def log_probs_and_entropy(
 
     weight_VH holds the rows of `shard`, targets_T int64 tokens of the whole vocabulary; hidden_TH
     is the same on every process of the shard group, and so are the results and its gradient.
+    With the whole vocabulary here, a target outside of it (-100, say) has the log-prob nan.
     entropy_gradient=False returns the entropy without a graph and makes the backward pass cheaper.
     chunk_elements bounds the logits that exist at a time (at least one token of the vocabulary,
     for all T rows); None: what is fast on the device.
@@ -78,12 +79,20 @@ def log_probs_and_entropy(
         raise ValueError(
             f"targets_T has shape {tuple(targets_T.shape)}, expected {tuple(hidden_TH.shape[:1])}"
         )
+    if hidden_TH.shape[1:] != weight_VH.shape[1:]:
+        raise ValueError(
+            f"hidden_TH has shape {tuple(hidden_TH.shape)}, weight_VH {tuple(weight_VH.shape)}: "
+            f"their last dimensions differ"
+        )
     if hidden_TH.dtype != weight_VH.dtype:
         raise ValueError(f"hidden_TH is {hidden_TH.dtype}, but weight_VH {weight_VH.dtype}")
     output = _Output(temperature, shard, chunk_elements)
     log_probs_T, entropy_T = _LogProbsAndEntropy.apply(  # type: ignore[no-untyped-call]
         hidden_TH, weight_VH, targets_T, output, entropy_gradient
     )
+    if shard is WHOLE_VOCABULARY:
+        known_T = (targets_T >= 0) & (targets_T < len(weight_VH))
+        log_probs_T = torch.where(known_T, log_probs_T, torch.nan)
     return log_probs_T, entropy_T
 
 

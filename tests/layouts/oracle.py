@@ -166,7 +166,7 @@ def _add_sample(
         sums.add("ratio", ratio)
         sums.add("clip_fraction_low", term.low)
         sums.add("clip_fraction_high", term.high)
-        sums.add("rollout_logprob_abs_diff", abs(old_R[t] - row.rollout_R[t]))
+        sums.add("rollout_logprob_abs_diff", abs(old_R[t] - row.rollout_R[t]), slope=1.0)
         sums.add("correction_ratio", of_engine)
         sums.add("correction_fraction", corrected.changed)
 

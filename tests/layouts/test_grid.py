@@ -67,7 +67,7 @@ def test_whatever_the_step_is_it_is_the_oracles(
     folder, config = folders["qwen3"], LAYOUTS[layout]
     setting = Setting(LOSSES[loss], advantage, steps, on_policy)
     for problem in problems(near(folder, groups, seed), setting, model_of(folder)):
-        if problem.step.active_tokens < FEWEST_TOKENS:
+        if problem.expected.metrics["active_tokens"] < FEWEST_TOKENS:
             continue
         shares = shares_of(problem.step.samples, replace(config, microbatches=microbatches))
         check(four, folder, config, loss, problem, shares, DRAWN)

@@ -310,3 +310,25 @@ def test_the_number_of_collectives_does_not_depend_on_the_number_of_chunks():
     )
     log_probs_T.sum().backward()
     assert calls == ["max", "sum", "sum"]
+
+
+@pytest.mark.parametrize("target", [-100, -1, 53, 1000])
+def test_a_target_that_no_token_is_has_no_log_prob_and_no_gradient(target):
+    hidden_TH = torch.randn(3, 8, requires_grad=True)
+    weight_VH = torch.randn(53, 8)
+    targets_T = torch.tensor([5, target, 52])
+    log_probs_T, _ = log_probs_and_entropy(
+        hidden_TH, weight_VH, targets_T, temperature=1.0, entropy_gradient=False
+    )
+    assert log_probs_T.isnan().tolist() == [False, True, False]
+    log_probs_T.nansum().backward()
+    assert hidden_TH.grad[1].tolist() == [0.0] * 8
+    assert hidden_TH.grad[[0, 2]].abs().min() > 0
+
+
+def test_hidden_states_and_weights_of_another_width_are_an_error():
+    with pytest.raises(ValueError, match="their last dimensions differ"):
+        log_probs_and_entropy(
+            torch.randn(2, 15), torch.randn(53, 16), torch.tensor([1, 2]),
+            temperature=1.0, entropy_gradient=False,
+        )  # fmt: skip

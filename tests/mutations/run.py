@@ -32,6 +32,7 @@ _TESTS_FAILED = 1  # pytest's exit code; 2 and more say that it could not run th
 class Verdict(Enum):
     caught = "caught"
     survived = "SURVIVED"
+    hangs = "HANGS"  # a hang is noticed, but by nobody who says what is wrong
     no_such_text = "DOES NOT APPLY"
     broken = "THE TEST DOES NOT RUN"
 
@@ -48,7 +49,7 @@ def judge(mutation: Mutation, tree: Path) -> tuple[Verdict, str]:
     try:
         code, output = run_tests([mutation.caught_by], tree)
     except subprocess.TimeoutExpired:
-        return Verdict.caught, "it hangs"
+        return Verdict.hangs, ""
     finally:
         file.write_text(text)
     if code == 0:

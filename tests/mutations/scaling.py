@@ -6,6 +6,7 @@ _PACKING, _SHARING = "slime/data/packing.py", "slime/data/sharing.py"
 _PASSES, _WORKER = "slime/megatron/passes.py", "slime/megatron/worker.py"
 _PACKING_TESTS = "tests/data/test_packing.py::test_"
 _SPLIT = "tests/data/test_split.py::test_the_split_loss_is_the_formula_over_all_tokens_of_the_step"
+_JOB = "tests/test_main_job.py::test_another_layout_trains_the_same_model_step_by_step"
 _LAYOUTS = "tests/layouts/test_layouts.py::test_"
 _ORACLE = _LAYOUTS + "loss_metrics_and_every_gradient_are_the_oracles"
 _DP2, _CP2 = f"{_ORACLE}[dp2-llama-sample_mean]", f"{_ORACLE}[cp2-llama-sample_mean]"
@@ -47,8 +48,8 @@ SCALING = (
     Mutation(
         "masked tokens count in the sequence ratio",
         _PACKING,
-        "active_tokens_S=torch.tensor([float(s.sample.active_tokens) for s in samples]),",
-        "active_tokens_S=torch.tensor([float(len(s.sample.loss_mask_R)) for s in samples]),",
+        "[s.sample.active_tokens for s in samples], dtype=torch.float32",
+        "[len(s.sample.loss_mask_R) for s in samples], dtype=torch.float32",
         _LAYOUTS + "every_term_and_every_way_to_count_is_the_oracles[gspo]",
     ),
     Mutation(
@@ -194,5 +195,19 @@ SCALING = (
         "tensor_parallel_output_grad=True",
         "tensor_parallel_output_grad=False",
         _CP2,
+    ),
+    Mutation(
+        "the second step of an iteration without the log-probs before the first",
+        "slime/start.py",
+        "if config.steps_per_iteration > 1:",
+        "if False:",
+        _JOB,
+    ),
+    Mutation(
+        "log-probs taken from a pipeline stage that has none",
+        "slime/cluster/trainer.py",
+        "answers[speaker(rank, self.parallel)]",
+        "answers[rank]",
+        _JOB,
     ),
 )
