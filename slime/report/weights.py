@@ -56,7 +56,12 @@ def _look(place: int, name: str) -> dict[str, Any]:
 
 
 def _describe(axes: Any, what: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())  # tokens are counted, not 2 x 10^0
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yscale("log")
     axes.set_xlabel("active tokens of the rollout")
     axes.set_ylabel(what)
