@@ -1,4 +1,4 @@
-"""README.md shows only commands that work."""
+"""README.md and docs/ show only commands that work."""
 
 import re
 import shlex
@@ -22,7 +22,15 @@ def inline_launches() -> list[str]:
     return re.findall(r"`(python launch\.py [^`]*)`", README)
 
 
-@pytest.mark.parametrize("line", block("commands") + block("check") + inline_launches())
+def documented_launches() -> list[str]:
+    """Indented lines of docs/, which may set variables first."""
+    docs = "\n".join(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+    return re.findall(r"^    (?:\w+=\S+ )?(python launch\.py .*)$", docs, re.M)
+
+
+@pytest.mark.parametrize(
+    "line", documented_launches() + block("commands") + block("check") + inline_launches()
+)
 def test_every_command_composes(line, tmp_path):
     words = shlex.split(line, comments=True)
     assert words[:2] == ["python", "launch.py"]
