@@ -154,13 +154,31 @@ def test_an_answer_that_the_reward_cannot_judge_is_known_before_a_run_folder_is_
     assert command("task=jsonl", "task.path=data.jsonl", "reward=exact_match").exit_code == 0
 
 
-def test_no_module_of_the_users_own_is_imported_before_the_run(command, tmp_path, monkeypatch):
-    (tmp_path / "their_module.py").write_text("raise RuntimeError('imported')")
+def test_weights_of_the_users_own_are_tried_before_the_first_job_of_a_sweep(
+    command, tmp_path, monkeypatch
+):
+    (tmp_path / "their_module.py").write_text(
+        "def half(step): return step.active_tokens / 2.0\n"
+        "def whole(step): return step.active_tokens\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
-    custom = ["loss/aggregation=custom", "loss.function=their_module:weights"]
+    sweep = ["-m", "loss/aggregation=custom", "loss.function=their_module:half,their_module:whole"]
+    ended = command(*sweep)
+    assert (ended.exit_code, ended.trained) == (2, [])
+    [message] = ended.messages
+    assert "loss.function=their_module:whole must return floating-point weights" in message
+    assert [path.name for path in tmp_path.iterdir() if path.name == "runs"] == []
+
+
+def test_no_other_module_of_the_users_own_is_imported_before_the_run(
+    command, tmp_path, monkeypatch
+):
+    (tmp_path / "their_rewards.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    custom = ["reward=function", "reward.function=their_rewards:reward"]
     assert command(*custom).exit_code == 0
     assert command("-m", "seed=0,1", *custom).exit_code == 0
-    assert "their_module" not in sys.modules
+    assert "their_rewards" not in sys.modules
 
 
 def test_a_crash_is_a_trace_and_exit_code_1(command):

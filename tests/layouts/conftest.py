@@ -15,12 +15,12 @@ def folders(tmp_path_factory) -> dict[str, Path]:
     return {family: write_tiny_model(root / family, family) for family in FAMILIES}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # not longer: other tests count the processes that they see
 def pair() -> Iterator[Trainers]:
     yield from _trainers(2)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def four() -> Iterator[Trainers]:
     yield from _trainers(4)
 

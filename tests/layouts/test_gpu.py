@@ -9,7 +9,7 @@ from layouts.checks import check_all, check_log_probs
 from layouts.compare import Bounds
 from layouts.crew import Crew
 from layouts.layouts import LAYOUTS, Trainers
-from layouts.problems import MODES, Setting, model_of, problems, seeded, seeded_problems
+from layouts.problems import LOSSES, MODES, Setting, model_of, problems, seeded, seeded_problems
 
 from slime.config.schema import Precision
 
@@ -41,13 +41,14 @@ def test_loss_metrics_and_every_gradient_are_the_oracles(layout, family, mode, f
 
 
 def test_in_bfloat16_the_loss_is_the_oracles_to_its_few_bits(layout, folders, gpus):
+    """No bound binds, so that rounding can make none of them bind."""
     folder = folders["llama"]
     found = problems(
-        seeded(folder, 7), Setting(MODES["sample_mean"], on_policy=True),
+        seeded(folder, 7), Setting(LOSSES["k2"], on_policy=True),
         model_of(folder, torch.bfloat16),
     )  # fmt: skip
     config = replace(layout, precision=Precision.bfloat16)
-    check_all(gpus, folder, config, "sample_mean", found, BFLOAT16)
+    check_all(gpus, folder, config, "k2", found, BFLOAT16)
 
 
 def test_log_probs_before_the_step_are_the_models(layout, folders, gpus):
