@@ -5,7 +5,7 @@ Every sequence is cut into 2 * size chunks of equal length, and worker r holds c
 order that megatron and TransformerEngine expect.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 
 import torch
@@ -36,24 +36,10 @@ def part_of_rank(batch: PackedBatch, rank: int, size: int) -> PackedBatch:
     positions_R = local_T[batch.response_positions_R]
     here_R = positions_R >= 0
 
-    def some(values_R: Tensor) -> Tensor:
-        return values_R[here_R]
-
-    def some_or_none(values_R: Tensor | None) -> Tensor | None:
-        return None if values_R is None else values_R[here_R]
-
-    return replace(
-        batch,
-        tokens_T=batch.tokens_T[rows],
-        response_positions_R=some(positions_R),
-        response_rows_R=some(batch.response_rows_R),
-        samples_R=some(batch.samples_R),
-        targets_R=some(batch.targets_R),
-        mask_R=some(batch.mask_R),
-        advantages_R=some(batch.advantages_R),
-        weights_R=some(batch.weights_R),
-        auxiliary_weights_R=some(batch.auxiliary_weights_R),
-        rollout_log_probs_R=some(batch.rollout_log_probs_R),
-        old_log_probs_R=some_or_none(batch.old_log_probs_R),
-        reference_log_probs_R=some_or_none(batch.reference_log_probs_R),
-    )
+    per_token = {
+        f.name: getattr(batch, f.name)[here_R]
+        for f in fields(batch)
+        if f.name.endswith("_R") and getattr(batch, f.name) is not None
+    }
+    per_token["response_positions_R"] = positions_R[here_R]
+    return replace(batch, tokens_T=batch.tokens_T[rows], **per_token)

@@ -80,11 +80,6 @@ def step_parallel() -> Peers:
     return Peers.of(mpu.get_data_parallel_group(with_context_parallel=True))
 
 
-def data_parallel() -> Peers:
-    """The workers that hold the same weights and different samples."""
-    return Peers.of(mpu.get_data_parallel_group())
-
-
 def context_parallel() -> Peers:
     """The workers that share each sequence."""
     return Peers.of(mpu.get_context_parallel_group())
