@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 import torch
@@ -29,8 +30,8 @@ def run(tmp_path_factory):
 def test_a_run_leaves_everything_the_readme_lists(run):
     left = {p.name for p in run.run_directory.iterdir()}
     assert left == {
-        "resolved.yaml", "run.json", "metrics.jsonl", "samples.jsonl", "tensorboard", "model",
-        "reward.png",
+        "resolved.yaml", "run.json", "metrics.jsonl", "samples.jsonl", "evaluations.jsonl",
+        "tensorboard", "model", "reward.png",
     }  # fmt: skip
     assert list((run.run_directory / "tensorboard").glob("events.out.tfevents.*"))
 
@@ -47,6 +48,16 @@ def test_every_metric_is_documented_and_every_documented_metric_is_written(run):
 def test_there_is_a_record_per_step_and_per_evaluation(run):
     assert [r["step"] for r in run.steps()] == [0, 1, 2]
     assert [r["iteration"] for r in run.evaluations()] == [0, 3]
+
+
+def test_every_held_out_answer_is_kept_and_their_mean_is_the_evaluation(run):
+    answers = run.records("evaluations.jsonl")
+    for evaluation in run.evaluations():
+        mine = [a for a in answers if a["iteration"] == evaluation["iteration"]]
+        assert len({a["prompt_id"] for a in mine}) == evaluation["evaluation/prompts"] == 8
+        assert fmean(a["reward"] for a in mine) == evaluation["evaluation/reward_mean"]
+        lengths = [a["response_tokens"] for a in mine]
+        assert fmean(lengths) == evaluation["evaluation/response_tokens_mean"]
 
 
 def test_one_line_an_iteration_when_not_a_terminal(run):

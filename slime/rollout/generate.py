@@ -16,13 +16,28 @@ from slime.rollout.limits import encode_within_limit
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """Greedy answers to held-out prompts, one each."""
+class Answer:
+    """One greedy answer to a held-out prompt."""
 
-    reward_mean: float
-    response_tokens_mean: float
-    prompts: int
+    prompt_id: int
+    reward: float
+    response_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Greedy answers to held-out prompts, one each, in the order of the prompts."""
+
+    answers: tuple[Answer, ...]
     failures: tuple[RewardFailure, ...] = ()
+
+    @property
+    def reward_mean(self) -> float:
+        return sum(a.reward for a in self.answers) / len(self.answers)
+
+    @property
+    def response_tokens_mean(self) -> float:
+        return sum(a.response_tokens for a in self.answers) / len(self.answers)
 
 
 def build_sampling(
@@ -90,9 +105,10 @@ def evaluate(
     )
     rewards = [r.reward for g in scored.groups for r in g.rollouts if r.reward is not None]
     return Evaluation(
-        reward_mean=sum(rewards) / len(prompts),
-        response_tokens_mean=sum(len(g.tokens_R) for g in generations) / len(prompts),
-        prompts=len(prompts),
+        answers=tuple(
+            Answer(prompt.id, reward, len(generation.tokens_R))
+            for prompt, reward, generation in zip(prompts, rewards, generations, strict=True)
+        ),
         failures=scored.failures,
     )
 

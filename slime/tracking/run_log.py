@@ -1,7 +1,7 @@
 """Everything a run says, in one place: to its files, to the trackers, to the person watching."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,7 +24,7 @@ class StepNumber:
 
 
 class RunLog:
-    """Writes metrics.jsonl, samples.jsonl and the trackers; prints progress.
+    """Writes metrics.jsonl, samples.jsonl, evaluations.jsonl and the trackers; prints progress.
 
     agreement: the largest train/rollout_logprob_abs_diff that is no defect.
     """
@@ -35,6 +35,7 @@ class RunLog:
         self._progress = RunProgress(iterations)
         self._metrics = build_sinks(config, run_directory)
         self._samples = JsonLines(run_directory / "samples.jsonl")
+        self._answers = JsonLines(run_directory / "evaluations.jsonl")
         self._samples_per_iteration = config.samples_per_iteration
         self._agreement = agreement
         self._has_warned_of_dropped = False
@@ -47,6 +48,7 @@ class RunLog:
         self._progress.__exit__()
         self._metrics.close()
         self._samples.close()
+        self._answers.close()
 
     def phase(self, name: str) -> None:
         """What is going on now."""
@@ -66,13 +68,15 @@ class RunLog:
             "iteration": iteration,
             "evaluation/reward_mean": evaluation.reward_mean,
             "evaluation/response_tokens_mean": evaluation.response_tokens_mean,
-            "evaluation/prompts": evaluation.prompts,
+            "evaluation/prompts": len(evaluation.answers),
         }
         self._metrics.write(record, iteration)
+        for answer in evaluation.answers:
+            self._answers.write({"iteration": iteration, **asdict(answer)}, iteration)
         self._warn_of_failures(evaluation.failures)
         self._progress.note(
             f"held-out greedy reward after {iteration} iterations: {evaluation.reward_mean:.3f}"
-            f"  ({evaluation.prompts} prompts)"
+            f"  ({len(evaluation.answers)} prompts)"
         )
 
     def step(self, at: StepNumber, metrics: StepMetrics) -> None:

@@ -170,7 +170,9 @@ def test_an_evaluation_asks_each_prompt_once_and_greedily(tiny_tokenizer, scorer
     engine = Parrot(tiny_tokenizer, " 50")
     evaluation = judge(engine, tiny_tokenizer, scorer, PROMPTS)
     assert (evaluation.reward_mean, evaluation.response_tokens_mean) == (0.5, 3.0)
-    assert (evaluation.prompts, evaluation.failures) == (2, ())
+    assert [a.prompt_id for a in evaluation.answers] == [p.id for p in PROMPTS]
+    assert [a.reward for a in evaluation.answers].count(1.0) == 1
+    assert evaluation.failures == ()
     [(requests, sampling)] = engine.asked
     assert (len(requests), sampling.temperature) == (2, 0.0)
 
