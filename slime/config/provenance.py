@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 
 from slime.config.groups import BY_NAME, RECIPE
 from slime.config.schema import Config, Node
+from slime.config.schema.base import NO_NEUTRAL
 
 # What decides, beside our own code, which numbers come out.
 PACKAGES = (
@@ -79,8 +80,16 @@ def _training_values(node: Node) -> dict[str, Any]:
     return {
         f.name: _plain(getattr(node, f.name), f.type)
         for f in fields
-        if f.metadata.get("trains", True)
+        if f.metadata.get("trains", True) and not _is_neutral(f, getattr(node, f.name))
     }
+
+
+def _is_neutral(field: dataclasses.Field[Any], value: object) -> bool:
+    """Whether training is what it was before the key existed."""
+    neutral = field.metadata.get("neutral", NO_NEUTRAL)
+    if neutral is NO_NEUTRAL:
+        return False
+    return bool(value == (neutral() if isinstance(neutral, type) else neutral))
 
 
 def _plain(value: Any, declared: Any) -> Any:

@@ -11,6 +11,9 @@ MISSING: Any = (
 )
 
 
+NO_NEUTRAL: Any = object()  # what a key has that was there from the start
+
+
 class ConfigError(ValueError):
     """One or more mistakes in what the user asked for, a line each.  Exit code 2."""
 
@@ -34,19 +37,42 @@ class Node:
         yield from ()
 
 
-def key(meaning: str, default: Any = MISSING, *, trains: bool = True) -> Any:
+def key(
+    meaning: str,
+    default: Any = MISSING,
+    *,
+    trains: bool = True,
+    neutral: Any = NO_NEUTRAL,
+    unit: str = "",
+    since: str = "0.1",
+) -> Any:
     """A config field: its one-line meaning and its default (required when left out).
 
     trains=False says that the value cannot change what is learned; it stays out of the fingerprint.
+    neutral is the value (or, for a node, the class whose defaults are) under which training is what
+    it was before the key existed: while the field holds it, it stays out of the fingerprint too,
+    so a new key breaks no published recipe.  since: the version of slime that brought the key.
     """
-    return field(default=default, metadata={"meaning": meaning, "trains": trains})
+    metadata = {
+        "meaning": meaning,
+        "trains": trains,
+        "neutral": neutral,
+        "unit": unit,
+        "since": since,
+    }
+    return field(default=default, metadata=metadata)
 
 
-def texts(meaning: str, *default: str) -> Any:
+def texts(meaning: str, *default: str, trains: bool = True, since: str = "0.1") -> Any:
     """A config field that holds a list of texts."""
-    return field(
-        default_factory=lambda: list(default), metadata={"meaning": meaning, "trains": True}
-    )
+    metadata = {
+        "meaning": meaning,
+        "trains": trains,
+        "neutral": NO_NEUTRAL,
+        "unit": "",
+        "since": since,
+    }
+    return field(default_factory=lambda: list(default), metadata=metadata)
 
 
 def check(node: Node) -> None:
