@@ -9,16 +9,18 @@ from hypothesis import strategies as st
 
 from slime.config.schema import (
     K3,
+    SFT,
     AuxiliaryAggregation,
     ConstantLoss,
     DrGrpoAdvantage,
     EmptyUnits,
     IncompleteStep,
     PromptMeanLoss,
+    ReinforcePlusPlusAdvantage,
     SampleMeanLoss,
     TokenMeanLoss,
 )
-from slime.config.schema.steps import StepsError, step_sizes
+from slime.config.schema.steps import StepsError, filtered_step_sizes, step_sizes
 from slime.data import Finish, Group, Prompt, Rollout
 from slime.plan import build_planner
 
@@ -57,6 +59,11 @@ def test_with_a_kl_term_or_an_entropy_bonus_no_sample_is_idle(config):
     assert len(step.samples) == 9
 
 
+def test_under_sft_no_sample_is_idle_because_no_advantage_is_read():
+    [step] = planner(SampleMeanLoss(objective=SFT()))(GROUPS)
+    assert len(step.samples) == 9
+
+
 def test_a_step_without_any_gradient_keeps_one_sample_so_that_it_is_still_taken():
     [step] = planner(SampleMeanLoss())([GROUPS[1], GROUPS[3]])
     assert len(step.samples) == 1
@@ -75,6 +82,42 @@ def test_advantages_stand_on_every_response_token():
     [step] = planner(SampleMeanLoss())(GROUPS[:1])
     torch.testing.assert_close(step.samples[0].advantages_R, torch.full((2,), 2 / 3))
     torch.testing.assert_close(step.samples[2].advantages_R, torch.full((4,), -1 / 3))
+
+
+def test_a_masked_token_has_no_advantage():
+    first, second = group(1, [1.0, 0.0], [2, 3]).rollouts
+    masked = replace(first, samples=(sample(1, 100, 2, masked=1),))
+    [step] = planner(SampleMeanLoss())([Group(Prompt(1, "q", "a"), (masked, second))])
+    assert step.samples[0].advantages_R.tolist() == [0.0, 0.5, 0.5]
+
+
+def test_a_step_is_whitened_by_itself():
+    """Over its active tokens: 2, 2 of 1 and 3 of 0 in the first step."""
+    config = ReinforcePlusPlusAdvantage(whitening_epsilon=1e-12)
+    groups = [group(1, [1.0, 0.0], [2, 3]), group(2, [9.0, 5.0], [1, 1])]
+    plan = build_planner(SampleMeanLoss(), config, 2, IncompleteStep.refuse)
+    first, second = plan(groups)
+    root = (0.4 * 0.6) ** 0.5
+    torch.testing.assert_close(first.samples[0].advantages_R, torch.full((2,), 0.6 / root))
+    torch.testing.assert_close(first.samples[1].advantages_R, torch.full((3,), -0.4 / root))
+    torch.testing.assert_close(second.samples[0].advantages_R, torch.ones(1))
+
+
+def test_truncated_rollouts_are_not_among_the_tokens_that_are_whitened():
+    config = ReinforcePlusPlusAdvantage(whitening_epsilon=1e-12)
+    first, second = group(1, [1.0, 0.0], [2, 3]).rollouts
+    cut = replace(first, finish=Finish.length)
+    plan = build_planner(SampleMeanLoss(mask_truncated=True), config, 1, IncompleteStep.refuse)
+    [step] = plan([Group(Prompt(1, "q", "a"), (cut, second)), group(2, [1.0], [3])])
+    values = [s.advantages_R.tolist() for s in step.samples]
+    assert values == [pytest.approx([-1.0] * 3), pytest.approx([1.0] * 3)]
+
+
+def test_groups_of_one_are_trained_on_without_a_baseline():
+    groups = [group(p, [reward], [2]) for p, reward in enumerate([1.0, 0.0, 0.0])]
+    plan = build_planner(SampleMeanLoss(), ReinforcePlusPlusAdvantage(), 1, IncompleteStep.refuse)
+    assert len(plan(groups)[0].samples) == 3
+    assert len(planner(SampleMeanLoss())(groups)[0].samples) == 1  # the one of an idle step
 
 
 # How many prompts become how many steps
@@ -143,7 +186,43 @@ def test_steps_that_a_smaller_last_one_leaves_too_few_of_are_an_error_that_names
     with pytest.raises(
         ValueError, match=r"steps of 2 prompts are only 5; write steps_per_iter.*=5"
     ):
-        planner(SampleMeanLoss(), steps=6, incomplete=IncompleteStep.train)(one_prompt_each(10))
+        step_sizes(10, 6, IncompleteStep.train)
+
+
+# What a filter left
+
+
+def test_fewer_groups_than_steps_make_fewer_steps():
+    for incomplete in (IncompleteStep.train, IncompleteStep.drop):
+        plan = planner(SampleMeanLoss(), steps=4, incomplete=incomplete)
+        assert [step.prompts for step in plan(one_prompt_each(3))] == [1, 1, 1]
+
+
+def test_no_groups_make_no_steps():
+    assert planner(SampleMeanLoss())([]) == []
+
+
+@given(prompts=st.integers(0, 60), steps=st.integers(1, 12))
+def test_what_a_filter_left_is_split_as_it_would_be_or_into_fewer_steps(prompts, steps):
+    trained = filtered_step_sizes(prompts, steps, IncompleteStep.train)
+    dropped = filtered_step_sizes(prompts, steps, IncompleteStep.drop)
+    assert sum(trained) == prompts
+    assert max(len(trained), len(dropped)) <= steps
+    assert len(set(trained[:-1])) <= 1
+    assert trained == sorted(trained, reverse=True)
+    assert len(set(dropped)) <= 1
+    assert 0 <= prompts - sum(dropped) < steps
+    for incomplete, sizes in ((IncompleteStep.train, trained), (IncompleteStep.drop, dropped)):
+        try:
+            assert sizes == step_sizes(prompts, steps, incomplete)
+        except StepsError:
+            assert len(sizes) < steps or not prompts
+
+
+def test_what_a_filter_left_must_split_equally_unless_told_otherwise():
+    assert filtered_step_sizes(6, 3, IncompleteStep.refuse) == [2, 2, 2]
+    with pytest.raises(StepsError, match="incomplete_step=train"):
+        filtered_step_sizes(7, 3, IncompleteStep.refuse)
 
 
 # Truncated rollouts

@@ -1,5 +1,12 @@
-"""Advantages: one number per rollout, from the rewards of its group."""
+"""Advantages: from the rewards of a whole step to a number for each of its tokens."""
 
-from slime.advantage.estimators import Advantages, build_advantage
+from slime.advantage.advantages import NO_PENALTIES, Advantages, PerToken
+from slime.advantage.build import AdvantageEstimator, build_advantage
 
-__all__ = ["Advantages", "build_advantage"]
+__all__ = [
+    "NO_PENALTIES",
+    "AdvantageEstimator",
+    "Advantages",
+    "PerToken",
+    "build_advantage",
+]

@@ -1,30 +1,14 @@
-"""From the rewards of a group's rollouts to one advantage per rollout.
+"""The estimators: from rewards to advantages, before anything is whitened.
 
 A rollout counts once, however many samples it consists of: the baseline and the loss count the
 same units.  All arithmetic is in float64.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
-from types import MappingProxyType
+from collections.abc import Sequence
 
-from slime.config.schema import AdvantageConfig, ConfigError, DrGrpoAdvantage, GrpoAdvantage, check
-from slime.data import Group, Rollout
-
-Estimator = Callable[[Sequence[float]], list[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Advantages:
-    """The advantage of every rollout of an iteration; all its samples' tokens share it."""
-
-    of_rollout: Mapping[int, float]
-
-    def __getitem__(self, rollout_id: int) -> float:
-        """Raises KeyError for a rollout that was in none of the groups."""
-        return self.of_rollout[rollout_id]
+import torch
+from torch import Tensor
 
 
 def grpo(rewards: Sequence[float], *, epsilon: float) -> list[float]:
@@ -52,39 +36,27 @@ def dr_grpo(rewards: Sequence[float]) -> list[float]:
     return [reward - mean for reward in rewards]
 
 
-def build_advantage(config: AdvantageConfig) -> Callable[[Sequence[Group]], Advantages]:
-    """The estimator that an advantage node describes: groups -> Advantages.
+def rloo(rewards: Sequence[float]) -> list[float]:
+    """r - mean of the other G - 1 of the group (leave one out).  Source: arXiv:2402.14740, RLOO.
 
-    Raises ConfigError when the node is not legal.  The estimator raises ValueError for a rollout
-    without a finite reward and for a rollout id that occurs twice.
+    Equal rewards, and a group of one, give exactly 0.
     """
-    check(config)
-    match config:
-        case GrpoAdvantage():
-            return partial(_of_groups, partial(grpo, epsilon=config.epsilon))
-        case DrGrpoAdvantage():
-            return partial(_of_groups, dr_grpo)
-        case _:
-            raise ConfigError(
-                f"advantage must be a GrpoAdvantage or DrGrpoAdvantage, "
-                f"got a {type(config).__name__}"
-            )
+    others = len(rewards) - 1
+    # r - (sum - r) / (G - 1) = (r - mean) * G / (G - 1)
+    return [centred * len(rewards) / others if others else 0.0 for centred in dr_grpo(rewards)]
 
 
-def _of_groups(estimate: Estimator, groups: Sequence[Group]) -> Advantages:
-    of_rollout: dict[int, float] = {}
-    for group in groups:
-        rewards = [_reward(rollout) for rollout in group.rollouts]
-        for rollout, advantage in zip(group.rollouts, estimate(rewards), strict=True):
-            if rollout.id in of_rollout:
-                raise ValueError(f"rollout {rollout.id} occurs twice")
-            of_rollout[rollout.id] = advantage
-    return Advantages(MappingProxyType(of_rollout))
+def returns_to_go(reward: float, penalties: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """reward - sum of the penalties of a token and of all after it, discounted by nothing.
 
-
-def _reward(rollout: Rollout) -> float:
-    if rollout.reward is None:
-        raise ValueError(f"rollout {rollout.id} has no reward: score it first")
-    if not math.isfinite(rollout.reward):
-        raise ValueError(f"rollout {rollout.id} has a reward of {rollout.reward}")
-    return rollout.reward
+    Source: REINFORCE++, arXiv:2501.03262, A_t = r - beta * sum over i >= t of KL_i.  The samples of
+    a rollout follow each other in their order.
+    -> [R] float64 for each of them
+    """
+    after = torch.zeros((), dtype=torch.float64)
+    found: list[Tensor] = []
+    for penalties_R in reversed(penalties):
+        to_go_R = penalties_R.flip(0).cumsum(0).flip(0) + after
+        after = after + penalties_R.sum()
+        found.append(reward - to_go_R)
+    return tuple(reversed(found))

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from slime.check.off_policy import OffPolicy
-from slime.check.plan_by_hand import Item, items
-from slime.config.schema import AdvantageConfig, LossConfig, ReferenceKLConfig
+from slime.check.plan_by_hand import Item, PolicyLogProbs, items
+from slime.config.schema import AdvantageConfig, LossConfig, ReferenceKLConfig, kl_in_reward
 from slime.data import Group, Sample, Step, TrainSample
+from slime.kl_in_reward import build_kl_in_reward
 from slime.model.exact import ExactModel
 from slime.plan import Planner
 
@@ -106,10 +107,26 @@ def build_case(
     Raises ValueError for groups that the planner refuses.
     """
     step = plan(groups)[0]
-    of_step = items(groups[: step.prompts], draw.loss, advantage)
+    log_probs = _of_policies(drawn, draw.loss)
+    of_step = items(groups[: step.prompts], draw.loss, advantage, log_probs)
     found = {_key(item.sample): one for item, one in zip(of_step, drawn, strict=True)}
     attached = tuple(_attach(sample, found[_key(sample.sample)]) for sample in step.samples)
-    return Case(replace(step, samples=attached), of_step, tuple(drawn), draw.temperature)
+    step = replace(step, samples=attached)
+    if kl_in_reward(draw.loss.kl):
+        [step] = build_kl_in_reward(draw.loss.kl, advantage)([step])
+    return Case(step, of_step, tuple(drawn), draw.temperature)
+
+
+def _of_policies(drawn: Sequence[Drawn], loss: LossConfig) -> list[PolicyLogProbs]:
+    """What a KL in the reward is made of; nothing where there is none."""
+    if not kl_in_reward(loss.kl):
+        return []
+    found = []
+    for one in drawn:
+        assert one.old_R is not None
+        assert one.reference_R is not None
+        found.append(PolicyLogProbs(one.old_R, one.reference_R))
+    return found
 
 
 def _key(sample: Sample) -> int:

@@ -5,23 +5,24 @@ one computation and not in the other.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from slime.config.schema import GSPO, PPO, TIS, CorrectionConfig, IcePop
+from slime.config.schema import (
+    CISPO,
+    GSPO,
+    PPO,
+    TIS,
+    CorrectionConfig,
+    IcePop,
+    ObjectiveConfig,
+)
 
 REACH = 0.4  # nats beyond a bound
 _DISTANCES = {torch.float32: 3e-5, torch.bfloat16: 0.15}  # nats from a bound: what rounding moves
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Of the logarithm of a ratio."""
-
-    low: float
-    high: float
 
 
 class OffPolicy:
@@ -31,9 +32,9 @@ class OffPolicy:
         self._distance = _DISTANCES[precision]
         self._random = torch.Generator().manual_seed(seed)
 
-    def old(self, current_R: Tensor, mask_R: Tensor, objective: PPO) -> Tensor:
-        """Such that current / old is below, within and above the clip range."""
-        bounds = Bounds(math.log(1 - objective.clip_low), math.log(1 + objective.clip_high))
+    def old(self, current_R: Tensor, mask_R: Tensor, objective: ObjectiveConfig) -> Tensor:
+        """Such that current / old is on every side of the bounds of the objective."""
+        bounds = _ratio_bounds(objective)
         if not isinstance(objective, GSPO):
             return (current_R - self._log_ratios(bounds, len(current_R))).float()
         noise_R = self._noise(len(current_R))
@@ -41,7 +42,7 @@ class OffPolicy:
         return (current_R - (noise_R - mean + self._log_ratios(bounds, 1))).float()
 
     def rollout(self, old_R: Tensor, correction: CorrectionConfig) -> Tensor:
-        """Such that old / rollout is below, within and above what the correction keeps."""
+        """Such that old / rollout is on every side of what the correction keeps."""
         return (
             old_R.double() - self._log_ratios(_correction_bounds(correction), len(old_R))
         ).float()
@@ -53,35 +54,42 @@ class OffPolicy:
     def _noise(self, count: int) -> Tensor:
         return 0.3 * torch.randn(count, generator=self._random, dtype=torch.float64)
 
-    def _log_ratios(self, bounds: Bounds, count: int) -> Tensor:
-        """Each from one of the regions that the bounds make, with equal chances.  -> [count]"""
-        regions = torch.tensor(self._regions(bounds), dtype=torch.float64)
+    def _log_ratios(self, bounds: Sequence[float], count: int) -> Tensor:
+        """Each from one of the regions between the bounds, with equal chances.  -> [count]"""
+        regions = torch.tensor(list(self._regions(bounds)), dtype=torch.float64)
         picked = torch.randint(len(regions), (count,), generator=self._random)
         share = torch.rand(count, generator=self._random, dtype=torch.float64)
         start, end = regions[picked].unbind(1)
         return start + share * (end - start)
 
-    def _regions(self, bounds: Bounds) -> list[tuple[float, float]]:
-        regions = []
-        low, high = bounds.low + self._distance, bounds.high - self._distance
-        inside = (max(low, min(-REACH, high - REACH)), min(high, max(REACH, low + REACH)))
-        if inside[0] < inside[1]:
-            regions.append(inside)
-        if bounds.low > -math.inf:
-            start = bounds.low - self._distance
-            regions.append((start - REACH, start))
-        if bounds.high < math.inf:
-            end = bounds.high + self._distance
-            regions.append((end, end + REACH))
-        return regions
+    def _regions(self, bounds: Sequence[float]) -> Iterator[tuple[float, float]]:
+        """From one bound to the next, and no further than REACH from 0 or from a bound."""
+        for low, high in pairwise((-math.inf, *sorted(bounds), math.inf)):
+            start, end = low + self._distance, high - self._distance
+            start, end = max(start, min(-REACH, end - REACH)), min(end, max(REACH, start + REACH))
+            if start < end:
+                yield start, end
 
 
-def _correction_bounds(correction: CorrectionConfig) -> Bounds:
+def _ratio_bounds(objective: ObjectiveConfig) -> list[float]:
+    """Of log(current / old)."""
+    match objective:
+        case PPO() | GSPO() | CISPO():
+            bounds = [1 - objective.clip_low, 1 + objective.clip_high]
+        case _:
+            bounds = []
+    if isinstance(objective, PPO) and objective.dual_clip is not None:
+        bounds.append(objective.dual_clip)
+    return [math.log(bound) for bound in bounds if bound > 0]
+
+
+def _correction_bounds(correction: CorrectionConfig) -> list[float]:
+    """Of log(old / rollout)."""
     match correction:
         case TIS():
-            return Bounds(-math.inf, math.log(correction.cap))
+            bounds = [correction.cap]
         case IcePop():
-            low = math.log(correction.low) if correction.low > 0 else -math.inf
-            return Bounds(low, math.log(correction.high))
+            bounds = [correction.low, correction.high]
         case _:
-            return Bounds(-math.inf, math.inf)
+            bounds = []
+    return [math.log(bound) for bound in bounds if bound > 0]

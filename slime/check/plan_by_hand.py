@@ -1,28 +1,29 @@
-"""A step from its groups by the formulas of docs/loss.md: masks, advantages, weights.
+"""A step from its groups by the formulas of docs/loss.md: masks and weights, with its advantages.
 
 Python numbers and loops, and nothing of slime/plan.py, slime/advantage and slime/loss: what those
 give is measured against this.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
+from slime.check.advantages_by_hand import answer, kl_penalties, token_advantages
 from slime.config.schema import (
+    SFT,
     AdvantageConfig,
     AuxiliaryAggregation,
     ConstantLoss,
     CustomLoss,
-    DrGrpoAdvantage,
     EmptyUnits,
-    GrpoAdvantage,
     LossConfig,
     PromptMeanLoss,
     ReferenceKLConfig,
     SampleMeanLoss,
     TokenMeanLoss,
+    kl_in_reward,
 )
 from slime.data import Finish, Group, Rollout, Sample
 from slime.loss import build_aggregation
@@ -36,7 +37,7 @@ class Item:
     sample: Sample  # with the mask that the loss uses
     prompt: int  # number of its group in the step
     rollout: int  # number of its rollout in the step
-    advantage: float
+    advantages: tuple[float, ...]  # of its response tokens; 0 where they are not active
 
     @property
     def active(self) -> int:
@@ -51,18 +52,37 @@ class ItemWeight:
     auxiliary: float  # KL and entropy
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PolicyLogProbs:
+    """Of a sample's response tokens, before the iteration's first step and under the reference."""
+
+    old_R: Tensor
+    reference_R: Tensor
+
+
 def items(
-    groups: Sequence[Group], loss: LossConfig, advantage: AdvantageConfig
+    groups: Sequence[Group],
+    loss: LossConfig,
+    advantage: AdvantageConfig,
+    log_probs: Sequence[PolicyLogProbs] = (),
 ) -> tuple[Item, ...]:
-    """All samples of the step that these groups make, in order."""
+    """All samples of the step that these groups make, in order.
+
+    log_probs: of each of them; only loss.kl.place=reward reads them.
+    """
+    rollouts = [(g, _masked(r, loss)) for g, group in enumerate(groups) for r in group.rollouts]
+    penalties = iter(_penalties([s for _, r in rollouts for s in r.samples], loss, log_probs))
+    answers = [
+        answer(prompt, rollout, [p for _ in rollout.samples for p in next(penalties)])
+        for prompt, rollout in rollouts
+    ]
     found: list[Item] = []
-    rollouts = 0
-    for prompt, group in enumerate(groups):
-        rewards = [float(r.reward) for r in group.rollouts if r.reward is not None]
-        for rollout, value in zip(group.rollouts, _advantages(rewards, advantage), strict=True):
-            for sample in rollout.samples:
-                found.append(Item(_masked(sample, rollout, loss), prompt, rollouts, value))
-            rollouts += 1
+    of_answers = token_advantages(answers, advantage)
+    for number, ((prompt, rollout), values) in enumerate(zip(rollouts, of_answers, strict=True)):
+        rest = iter(values)
+        for sample in rollout.samples:
+            of_sample = tuple(next(rest) for _ in sample.response_tokens_R)
+            found.append(Item(sample, prompt, number, _as_read(of_sample, sample, loss)))
     return tuple(found)
 
 
@@ -78,29 +98,36 @@ def trained(step: Sequence[Item], loss: LossConfig) -> list[bool]:
     auxiliary = isinstance(loss.kl, ReferenceKLConfig) or loss.entropy_coefficient > 0
     if auxiliary or not loss.skip_idle_samples:
         return [True for _ in step]
-    busy = [item.active > 0 and item.advantage != 0 for item in step]
+    busy = [item.active > 0 and any(item.advantages) for item in step]
     return busy if any(busy) else [i == 0 for i in range(len(step))]
 
 
-def _masked(sample: Sample, rollout: Rollout, loss: LossConfig) -> Sample:
+def _masked(rollout: Rollout, loss: LossConfig) -> Rollout:
     cut_short = rollout.finish in (Finish.length, Finish.aborted)
     if not (loss.mask_truncated and cut_short):
-        return sample
-    return replace(sample, loss_mask_R=torch.zeros_like(sample.loss_mask_R))
+        return rollout
+    masks = [torch.zeros_like(sample.loss_mask_R) for sample in rollout.samples]
+    masked = [replace(s, loss_mask_R=m) for s, m in zip(rollout.samples, masks, strict=True)]
+    return replace(rollout, samples=tuple(masked))
 
 
-def _advantages(rewards: Sequence[float], config: AdvantageConfig) -> list[float]:
-    if all(reward == rewards[0] for reward in rewards):
-        return [0.0 for _ in rewards]
-    mean = sum(rewards) / len(rewards)
-    match config:
-        case DrGrpoAdvantage():
-            return [reward - mean for reward in rewards]
-        case GrpoAdvantage():
-            variance = sum((reward - mean) ** 2 for reward in rewards) / (len(rewards) - 1)
-            return [(reward - mean) / (math.sqrt(variance) + config.epsilon) for reward in rewards]
-        case _:
-            raise TypeError(f"no formula for {type(config).__name__}")
+def _penalties(
+    samples: Sequence[Sample], loss: LossConfig, log_probs: Sequence[PolicyLogProbs]
+) -> list[list[float]]:
+    """What is taken off the reward at each response token of each sample."""
+    if not kl_in_reward(loss.kl):
+        return [[0.0 for _ in sample.response_tokens_R] for sample in samples]
+    kl = loss.kl
+    return [
+        kl_penalties(kl, of.old_R, of.reference_R) for of, _ in zip(log_probs, samples, strict=True)
+    ]
+
+
+def _as_read(advantages: tuple[float, ...], sample: Sample, loss: LossConfig) -> tuple[float, ...]:
+    """loss/objective=sft reads none: every active token pulls as one of advantage 1 would."""
+    if not isinstance(loss.objective, SFT):
+        return advantages
+    return tuple(float(is_active) for is_active in sample.loss_mask_R.tolist())
 
 
 def _policy_weights(step: Sequence[Item], loss: LossConfig) -> list[float]:

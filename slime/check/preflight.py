@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from slime.config.schema import CheckConfig, Command, Config
+from slime.config.schema import CheckConfig, Command, Config, kl_in_reward
 from slime.rollout.check import nothing_saved, saved_iterations
 
 KEY = "check.replay"
@@ -15,6 +15,11 @@ def problems(config: Config) -> Iterator[str]:
     match config.command:
         case Command.explain if config.check.replay is None:
             yield f"command=explain needs {KEY}=<a folder that rollout.save wrote>"
+        case Command.explain if kl_in_reward(config.loss.kl):
+            yield (
+                "command=explain runs no model, so it cannot know the KL that loss.kl.place=reward "
+                "takes off the rewards: write loss.kl.place=loss, or command=check"
+            )
         case Command.check | Command.explain:
             yield from _replay_problems(config.check)
 

@@ -10,7 +10,7 @@ from slime.check.case import Case, response_log_probs
 from slime.check.modes import ModeWeights
 from slime.check.plan_by_hand import trained
 from slime.check.terms_by_hand import LogProbs, SampleTerms, TokenSums, sample_terms
-from slime.config.schema import LossConfig, ReferenceKLConfig
+from slime.config.schema import LossConfig, ReferenceKLConfig, kl_in_reward
 from slime.model.exact import ExactModel
 
 # Log-probs are rounded before anything is made of their differences: by so much of themselves
@@ -51,7 +51,7 @@ def reference_step(
             loss,
             _log_probs(model, case, i),
             case.items[i].sample.loss_mask_R.tolist(),
-            case.items[i].advantage,
+            case.items[i].advantages,
         )
         totals.add(terms, modes[0].weights[i].policy, modes[0].weights[i].auxiliary, loss)
         policy = torch.autograd.grad(terms.policy, parameters, retain_graph=True)
@@ -81,7 +81,10 @@ def _log_probs(model: ExactModel, case: Case, i: int) -> LogProbs:
 
 
 def _kl_coefficient(loss: LossConfig) -> float:
-    return loss.kl.coefficient if isinstance(loss.kl, ReferenceKLConfig) else 0.0
+    """Of the loss; where the reward pays for the KL the loss does not."""
+    if kl_in_reward(loss.kl) or not isinstance(loss.kl, ReferenceKLConfig):
+        return 0.0
+    return loss.kl.coefficient
 
 
 def _auxiliary(terms: SampleTerms, loss: LossConfig) -> Tensor:

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from slime.check.preflight import KEY
-from slime.config.schema import Config
+from slime.config.schema import Config, FilterConfig
 from slime.model.architecture import Architecture
 from slime.plan import Planner
 from slime.rollout.replay import SavedIteration, read_iteration
@@ -28,6 +28,7 @@ def read_to_check(config: Config, plan: Planner, model: Architecture) -> SavedIt
         iterations=1,
         steps_per_iteration=config.steps_per_iteration,
         incomplete_step=config.incomplete_step,
+        filter=FilterConfig(),  # a step without groups shows nothing
         parallel=config.parallel,
         temperature=config.rollout.temperature,
         top_p=config.rollout.top_p,
@@ -51,6 +52,7 @@ def _facts(config: Config, saved: SavedIteration) -> ReplayFacts:
         iterations=1,
         steps_per_iteration=config.steps_per_iteration,
         incomplete_step=config.incomplete_step,
+        filter=FilterConfig(),  # a step without groups shows nothing
         parallel=None,
         temperature=saved.temperature,
         top_p=saved.top_p,

@@ -64,11 +64,10 @@ def _pulls(
     of_unit: dict[int, Pull] = {}
     for item, weight in zip(step, mode.weights, strict=True):
         before = of_unit.get(unit(item), Pull(0, 0.0, 0.0))
-        total = weight.policy * item.active
         of_unit[unit(item)] = Pull(
             before.active_tokens + item.active,
-            before.weight + total,
-            before.pull + total * abs(item.advantage),
+            before.weight + weight.policy * item.active,
+            before.pull + weight.policy * sum(map(abs, item.advantages)),
         )
     return tuple(pull for pull in of_unit.values() if pull.active_tokens)
 

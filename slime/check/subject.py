@@ -7,7 +7,7 @@ from pathlib import Path
 from slime.check.saved import read_to_check
 from slime.check.synthetic import Sizes, draw_groups
 from slime.check.tolerances import Tolerances, of_small_model, of_whole_model
-from slime.config.schema import Config
+from slime.config.schema import Config, kl_in_reward
 from slime.data import Group, Sample
 from slime.model.architecture import Architecture, read_architecture
 from slime.model.precision import dtype_of
@@ -57,7 +57,7 @@ def open_subject(config: Config, plan: Planner, run_directory: Path) -> Subject:
             f"the first of iteration {config.check.iteration} of {config.check.replay}, "
             f"{_policy(config)}"
         ),
-        has_old=config.steps_per_iteration > 1,
+        has_old=_has_old(config),
         own_rollout_log_probs=not config.check.shrink,
         tolerances=tolerances,
     )
@@ -73,17 +73,22 @@ def _synthetic(
         model_in_words=model_in_words,
         groups=tuple(draw_groups(config.steps_per_iteration, sizes, config.check.seed)),
         step_in_words=f"synthetic, samples of up to {sizes.tokens} tokens, {_policy(config)}",
-        has_old=config.steps_per_iteration > 1,
+        has_old=_has_old(config),
         own_rollout_log_probs=False,
         tolerances=tolerances,
     )
 
 
+def _has_old(config: Config) -> bool:
+    """As in training: the first and only step of an iteration needs no older log-probs, unless its
+    rewards pay for a KL of theirs."""
+    return config.steps_per_iteration > 1 or kl_in_reward(config.loss.kl)
+
+
 def _policy(config: Config) -> str:
-    """As in training: the first and only step of an iteration has no older log-probs."""
-    if config.steps_per_iteration == 1:
-        return "on policy (steps_per_iteration=1): no ratio leaves 1 and no clip binds"
-    return "off policy"
+    if _has_old(config):
+        return "off policy"
+    return "on policy (steps_per_iteration=1): no ratio leaves 1 and no clip binds"
 
 
 def _size(model: Architecture) -> str:

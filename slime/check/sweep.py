@@ -1,31 +1,13 @@
 """One table of the checks of a sweep, from what its jobs left.  Imports nothing heavy."""
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from slime.check.preflight import CERTIFICATE
+from slime.config.ended import EndedJob
 
 _LOSS = ("loss", "pg_loss", "kl_loss", "entropy_loss")
 _GRADIENT = ("grad_norm", "worst parameter")
-
-
-@dataclass(frozen=True, slots=True)
-class EndedJob:
-    """One job of a command line: its exit code, and its run directory if it got so far."""
-
-    exit_code: int
-    run_directory: Path | None
-
-    def read(self, name: str) -> dict[str, Any]:
-        """A JSON file that the job left; {} if it left none."""
-        if self.run_directory is None or not (self.run_directory / name).is_file():
-            return {}
-        text = (self.run_directory / name).read_text(encoding="utf-8")
-        values: dict[str, Any] = json.loads(text)
-        return values
 
 
 def print_sweep(jobs: Sequence[EndedJob]) -> None:

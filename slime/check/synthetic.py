@@ -7,7 +7,7 @@ one sample as long as a micro-batch may be.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from slime.data import Finish, Group, Prompt, Rollout, Sample
 LONGEST = 192  # tokens; longer ones prove nothing more and take longer
 PROMPT_TOKENS = 12
 
+TRUNCATED_SHAPING = -0.25
 EQUAL_REWARD = 0.1  # the mean of several is not 0.1 in floating point
 
 # Kinds of rollouts, a line for each prompt.
@@ -62,6 +63,10 @@ def draw_groups(steps: int, sizes: Sizes, seed: int) -> list[Group]:
     return [draw.group(number, kinds) for _ in range(steps) for number, kinds in enumerate(_GROUPS)]
 
 
+def _shaping(finish: Finish) -> float:
+    return TRUNCATED_SHAPING if finish is Finish.length else 0.0
+
+
 class _Draw:
     """Ids rise from one group to the next, with gaps."""
 
@@ -81,7 +86,7 @@ class _Draw:
         return Group(
             prompt,
             tuple(
-                Rollout(r.id, r.prompt_id, r.samples, r.text, r.finish, reward)
+                replace(r, reward=reward, shaping=_shaping(r.finish))
                 for r, reward in zip(rollouts, rewards, strict=True)
             ),
         )

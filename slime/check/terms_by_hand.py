@@ -3,15 +3,14 @@
 Nothing of slime.loss is used: what that gives is measured against this.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from slime.check.objectives_by_hand import token_ratios, token_term
 from slime.config.schema import (
-    GSPO,
     K1,
     K2,
     K3,
@@ -67,28 +66,21 @@ class SampleTerms:
 
 
 def sample_terms(
-    loss: LossConfig, log_probs: LogProbs, mask: Sequence[bool], advantage: float
+    loss: LossConfig, log_probs: LogProbs, mask: Sequence[bool], advantages: Sequence[float]
 ) -> SampleTerms:
-    """Everything the loss and the metrics take from one sample."""
+    """Everything the loss and the metrics take from one sample.  advantages: of every token."""
     active = [t for t, is_active in enumerate(mask) if is_active]
     current_R = log_probs.current_R
     old_R = current_R.detach() if log_probs.old_R is None else log_probs.old_R
-    ratios = _ratios(loss, current_R, old_R, active)
+    ratios = token_ratios(loss.objective, current_R, old_R, active)
     nothing = current_R.sum() * 0  # keeps the graph of a sample without an active token
     policy, kl, entropy, sums = nothing, nothing, nothing, TokenSums()
     for t, ratio in zip(active, ratios, strict=True):
-        clipped_low = advantage < 0 and ratio < 1 - loss.objective.clip_low
-        clipped_high = advantage > 0 and ratio > 1 + loss.objective.clip_high
-        if clipped_low:
-            surrogate = torch.full_like(ratio, (1 - loss.objective.clip_low) * advantage)
-        elif clipped_high:
-            surrogate = torch.full_like(ratio, (1 + loss.objective.clip_high) * advantage)
-        else:
-            surrogate = ratio * advantage
+        term = token_term(loss.objective, ratio, advantages[t], current_R[t])
         mismatch = torch.exp(old_R[t] - log_probs.rollout_R[t]).item()
         factor, corrected = _correction(loss.correction, mismatch)
         token_kl = _kl(loss.kl, current_R[t], log_probs.reference_R, t)
-        policy = policy - factor * surrogate
+        policy = policy + factor * term.value
         kl = kl + token_kl
         entropy = entropy + log_probs.entropy_R[t]
         sums = sums + TokenSums(
@@ -96,29 +88,16 @@ def sample_terms(
             entropy=log_probs.entropy_R[t].item(),
             kl=token_kl.item(),
             ratio=ratio.item(),
-            clip_fraction_low=float(clipped_low),
-            clip_fraction_high=float(clipped_high),
+            clip_fraction_low=float(term.clipped_low),
+            clip_fraction_high=float(term.clipped_high),
             rollout_logprob_abs_diff=abs(old_R[t] - log_probs.rollout_R[t]).item(),
             correction_ratio=mismatch,
             correction_fraction=float(corrected),
-            absolute_policy=abs(factor * surrogate.item()),
+            absolute_policy=abs(factor * term.value.item()),
             absolute_kl=abs(token_kl.item()),
             absolute_log_probs=abs(old_R[t].item()) + abs(log_probs.rollout_R[t].item()),
         )
     return SampleTerms(policy, kl, entropy, sums)
-
-
-def _ratios(
-    loss: LossConfig, current_R: Tensor, old_R: Tensor, active: Sequence[int]
-) -> list[Tensor]:
-    """Of each active token: its own, or under GSPO the geometric mean of all of them.
-
-    GSPO-token (arXiv:2507.18071 eq. 14): the value of the mean, the gradient of the token.
-    """
-    if not isinstance(loss.objective, GSPO):
-        return [torch.exp(current_R[t] - old_R[t]) for t in active]
-    mean = sum((current_R[t] - old_R[t]).item() for t in active) / max(len(active), 1)
-    return [math.exp(mean) * torch.exp(current_R[t] - current_R[t].item()) for t in active]
 
 
 def _correction(config: CorrectionConfig, mismatch: float) -> tuple[float, bool]:

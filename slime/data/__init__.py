@@ -6,6 +6,16 @@ the advantage baseline and the metrics all read the same ones.
 
 from slime.data.rollout import Finish, Group, Prompt, Rollout, Sample
 from slime.data.shape import StepShape
-from slime.data.step import Step, TrainSample
+from slime.data.step import EMPTY_STEP, Step, TrainSample
 
-__all__ = ["Finish", "Group", "Prompt", "Rollout", "Sample", "Step", "StepShape", "TrainSample"]
+__all__ = [
+    "EMPTY_STEP",
+    "Finish",
+    "Group",
+    "Prompt",
+    "Rollout",
+    "Sample",
+    "Step",
+    "StepShape",
+    "TrainSample",
+]

@@ -52,7 +52,8 @@ class Rollout:
     samples: tuple[Sample, ...]
     text: str  # the decoded response, without end and stop tokens
     finish: Finish
-    reward: float | None = None  # None until it is scored
+    reward: float | None = None  # of the task, as it was scored; None until then
+    shaping: float = 0.0  # what advantages add to the reward, and nothing else does
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,12 +8,14 @@ Needs torch only:
 
 from slime.loss.aggregation import Aggregation, build_aggregation, build_auxiliary_aggregation
 from slime.loss.build import Loss, build_loss
+from slime.loss.kl import KLEstimator, build_kl_estimator
 from slime.loss.log_probs import WHOLE_VOCABULARY, VocabularyShard, log_probs_and_entropy
 from slime.loss.terms import LossOutput, MetricSums, Normalizer, Sequences, TokenTerms
 
 __all__ = [
     "WHOLE_VOCABULARY",
     "Aggregation",
+    "KLEstimator",
     "Loss",
     "LossOutput",
     "MetricSums",
@@ -23,6 +25,7 @@ __all__ = [
     "VocabularyShard",
     "build_aggregation",
     "build_auxiliary_aggregation",
+    "build_kl_estimator",
     "build_loss",
     "log_probs_and_entropy",
 ]

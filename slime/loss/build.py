@@ -8,7 +8,7 @@ from torch import Tensor
 from slime.config.schema import LossConfig, check
 from slime.loss.correction import Correction, build_correction
 from slime.loss.kl import KLPenalty, build_kl
-from slime.loss.objective import PPOClip, build_objective
+from slime.loss.objective import Objective, build_objective
 from slime.loss.terms import LossOutput, MetricSums, TokenTerms
 
 
@@ -20,7 +20,7 @@ class Loss:
     micro-batches of a step add up to the step loss, on any layout.
     """
 
-    objective: PPOClip
+    objective: Objective
     correction: Correction
     kl: KLPenalty | None  # None: no KL term
     entropy_coefficient: float | None  # None: no entropy bonus
@@ -51,9 +51,8 @@ class Loss:
         terms = _silence_masked(terms)
         mismatch_T = _old_over_rollout(terms)
         factor_T = self.correction.factor(mismatch_T)
-        ratio_T = self.objective.ratio(_without_gradient_where(factor_T == 0, terms))
-        policy_T = self.objective(ratio_T, terms.advantages_T)
-        policy_T = torch.where(factor_T == 0, 0.0, factor_T * policy_T)
+        policy = self.objective(_without_gradient_where(factor_T == 0, terms))
+        policy_T = torch.where(factor_T == 0, 0.0, factor_T * policy.term_T)
         policy_loss = _weighted_sum(policy_T, terms.weights_T)
         kl_loss, kl_T = self._kl(terms)
         entropy_loss = self._entropy_bonus(terms)
@@ -66,9 +65,9 @@ class Loss:
             active_tokens=_sum(active_T),
             entropy=_sum(terms.entropy_T),
             kl=_sum(kl_T),
-            ratio=_sum(torch.where(active_T, ratio_T, 0.0)),
-            clip_fraction_low=_sum(self.objective.clipped_low(ratio_T, terms.advantages_T)),
-            clip_fraction_high=_sum(self.objective.clipped_high(ratio_T, terms.advantages_T)),
+            ratio=_sum(torch.where(active_T, policy.ratio_T, 0.0)),
+            clip_fraction_low=_sum(active_T & policy.clipped_low_T),
+            clip_fraction_high=_sum(active_T & policy.clipped_high_T),
             rollout_logprob_abs_diff=_sum((_old(terms) - terms.rollout_log_probs_T).abs()),
             correction_ratio=_sum(torch.where(active_T, mismatch_T, 0.0)),
             correction_fraction=_sum(active_T & self.correction.changed(mismatch_T)),
@@ -81,8 +80,10 @@ class Loss:
             zeros_T = torch.zeros_like(terms.log_probs_T)
             return _sum(zeros_T), zeros_T
         if terms.reference_log_probs_T is None:
-            raise ValueError("the loss has a KL term, but reference_log_probs_T is None")
+            raise ValueError("loss.kl needs reference log-probs, but reference_log_probs_T is None")
         kl_T = self.kl.estimate(terms.log_probs_T, terms.reference_log_probs_T)
+        if self.kl.coefficient is None:
+            return _sum(torch.zeros_like(kl_T)), kl_T
         return self.kl.coefficient * _weighted_sum(kl_T, terms.auxiliary_weights_T), kl_T
 
     def _entropy_bonus(self, terms: TokenTerms) -> Tensor:

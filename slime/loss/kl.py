@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slime.config.schema import K1, K2, K3, ConfigError, KLConfig, ReferenceKLConfig
+from slime.config.schema import K1, K2, K3, ConfigError, KLConfig, KLPlace, ReferenceKLConfig
 
-Estimator = Callable[[Tensor, Tensor], Tensor]
+# (log-probs of the policy [T], of the reference [T]) -> [T]
+KLEstimator = Callable[[Tensor, Tensor], Tensor]
 
 
 def k1(log_probs_T: Tensor, reference_log_probs_T: Tensor) -> Tensor:
@@ -36,20 +37,29 @@ def k3(log_probs_T: Tensor, reference_log_probs_T: Tensor) -> Tensor:
 class KLPenalty:
     """coefficient * estimate, added to the loss of every active token."""
 
-    estimate: Estimator
-    coefficient: float
+    estimate: KLEstimator
+    coefficient: float | None  # None: paid in the reward, so that it is only measured here
+
+
+def build_kl_estimator(config: ReferenceKLConfig) -> KLEstimator:
+    """The estimator that a KL node names.  Raises ConfigError for a class that is none."""
+    match config:
+        case K1():
+            return k1
+        case K2():
+            return k2
+        case K3():
+            return k3
+        case _:
+            raise ConfigError(f"loss.kl must be a K1, K2 or K3, got a {type(config).__name__}")
 
 
 def build_kl(config: KLConfig) -> KLPenalty | None:
     """The KL term, or None when the config asks for none."""
     match config:
-        case K1():
-            return KLPenalty(k1, config.coefficient)
-        case K2():
-            return KLPenalty(k2, config.coefficient)
-        case K3():
-            return KLPenalty(k3, config.coefficient)
+        case ReferenceKLConfig(place=KLPlace.loss):
+            return KLPenalty(build_kl_estimator(config), config.coefficient)
         case ReferenceKLConfig():
-            raise ConfigError(f"loss.kl must be a K1, K2 or K3, got a {type(config).__name__}")
+            return KLPenalty(build_kl_estimator(config), None)
         case _:
             return None

@@ -8,6 +8,7 @@ from groups import group
 from layout_process import layout_process
 from tiny_models import write_tiny_model
 
+from slime.check import case
 from slime.check.certify import certify
 from slime.check.subject import open_subject
 from slime.config.schema import ConfigError, ParallelConfig
@@ -69,6 +70,16 @@ EVERY_TERM = ["loss/kl=k3", "loss.kl.coefficient=0.3", "loss.entropy_coefficient
             "loss/objective=gspo", "loss/correction=tis", "loss/kl=k2", "parallel.layout=bshd",
             "steps_per_iteration=2",
         ],
+        ["loss.objective.dual_clip=2.5", "steps_per_iteration=2"],
+        [
+            *EVERY_TERM, "loss/objective=cispo", "loss.objective.clip_low=0.5",
+            "loss/correction=tis", "loss/aggregation=prompt_mean", "steps_per_iteration=2",
+        ],
+        ["loss/objective=reinforce", "loss/correction=icepop", "steps_per_iteration=2"],
+        [
+            "loss/objective=sft", "advantage=constant", "rollout/engine=demonstrations",
+            "rollout.samples_per_prompt=1", "loss/aggregation=token_mean",
+        ],
         [
             "loss/aggregation=dr_grpo", "parallel.max_tokens_per_microbatch=2",
             "rollout.max_prompt_tokens=1", "rollout.max_response_tokens=1",
@@ -81,6 +92,41 @@ def test_the_loss_is_the_one_of_the_formulas(overrides, certificate):
     assert found.ok, [row for row in found.rows if not row.ok]
     assert found.verdict.startswith("loss exact on ")
     assert found.worst_relative_error < 1e-5
+
+
+IN_REWARD = ["loss.kl.coefficient=0.2", "loss.kl.place=reward"]
+KL_IN_REWARD = ["loss/kl=k1", *IN_REWARD]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["advantage=rloo", "advantage.whitening=rollouts"],
+        ["advantage=grpo", "advantage.whitening=tokens", "loss.mask_truncated=true"],
+        ["advantage=reinforce_plus_plus"],
+        ["advantage=reinforce_plus_plus_baseline", "steps_per_iteration=2"],
+        ["advantage=constant", "advantage.value=0.5"],
+        [*KL_IN_REWARD, "advantage=dr_grpo"],
+        ["loss/kl=k3", *IN_REWARD, "advantage=grpo", "loss.entropy_coefficient=0.05"],
+        ["loss/kl=k2", *IN_REWARD, "advantage=rloo", "loss/aggregation=token_mean"],
+        [*KL_IN_REWARD, "advantage=reinforce_plus_plus", "steps_per_iteration=2"],
+        [*KL_IN_REWARD, "advantage=reinforce_plus_plus", "advantage.whitening=none"],
+        [*KL_IN_REWARD, "advantage=reinforce_plus_plus_baseline", "loss.mask_truncated=true"],
+    ],
+    ids=" ".join,
+)
+def test_the_advantages_are_those_of_the_formulas(overrides, certificate):
+    found = certificate(*overrides)
+    assert found.ok, [row for row in found.rows if not row.ok]
+    assert found.worst_relative_error < 1e-5
+
+
+def test_a_kl_in_the_reward_is_measured_and_is_no_term_of_the_loss(certificate):
+    found = certificate(*KL_IN_REWARD, "advantage=reinforce_plus_plus")
+    values = {row.term: row.reference for row in found.rows}
+    assert values["kl_loss"] == 0
+    assert values["kl"] != 0
+    assert "off policy" in found.step
 
 
 def by_half_lengths(step):
@@ -117,6 +163,17 @@ def one_sample(step, **changes):
     s = next(i for i, one in enumerate(samples) if one.weight > 0 and one.advantages_R.any())
     samples[s] = replace(samples[s], **{k: f(samples[s]) for k, f in changes.items()})
     return replace(step, samples=tuple(samples))
+
+
+def test_a_kl_that_the_reward_does_not_pay_right_fails(certificate, monkeypatch):
+    honest = case.build_kl_in_reward
+
+    def twice(kl, advantage):
+        return honest(replace(kl, coefficient=2 * kl.coefficient), advantage)
+
+    monkeypatch.setattr(case, "build_kl_in_reward", twice)
+    found = certificate(*KL_IN_REWARD, "advantage=reinforce_plus_plus")
+    assert "pg_loss" in [row.term for row in found.rows if not row.ok]
 
 
 BROKEN = {

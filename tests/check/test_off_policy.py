@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from slime.check.off_policy import OffPolicy
-from slime.config.schema import GSPO, PPO, TIS, CorrectionConfig, IcePop
+from slime.config.schema import (
+    CISPO,
+    GSPO,
+    PPO,
+    SFT,
+    TIS,
+    CorrectionConfig,
+    IcePop,
+    Reinforce,
+)
 
 CURRENT = torch.linspace(-9, -0.1, 400, dtype=torch.float64)
 ALL = torch.ones(400, dtype=torch.bool)
@@ -24,6 +33,27 @@ def test_ratios_are_on_both_sides_of_the_clip_range():
     old = OffPolicy(torch.float32, 0).old(CURRENT, ALL, PPO(clip_low=0.2, clip_high=0.3))
     found = sides(CURRENT - old.double(), math.log(0.8), math.log(1.3))
     assert min(found) > 50
+
+
+def test_ratios_are_on_both_sides_of_a_dual_clip():
+    objective = PPO(clip_low=0.2, clip_high=0.3, dual_clip=3.0)
+    ratios = CURRENT - OffPolicy(torch.float32, 0).old(CURRENT, ALL, objective).double()
+    assert min(sides(ratios, math.log(1.3), math.log(3.0))) > 50
+    assert (ratios < math.log(0.8)).sum() > 50
+
+
+def test_ratios_are_on_both_sides_of_where_cispo_truncates():
+    one_sided = CURRENT - OffPolicy(torch.float32, 0).old(CURRENT, ALL, CISPO()).double()
+    assert min(sides(one_sided, math.log(5), math.log(5))[::2]) > 100
+    two_sided = CISPO(clip_low=0.5, clip_high=0.4)
+    ratios = CURRENT - OffPolicy(torch.float32, 0).old(CURRENT, ALL, two_sided).double()
+    assert min(sides(ratios, math.log(0.5), math.log(1.4))) > 50
+
+
+@pytest.mark.parametrize("objective", [Reinforce(), SFT()])
+def test_without_a_bound_ratios_are_merely_off(objective):
+    ratios = CURRENT - OffPolicy(torch.float32, 0).old(CURRENT, ALL, objective).double()
+    assert 0.1 < ratios.abs().mean() < 0.5
 
 
 def test_sequence_ratios_are_too():

@@ -6,11 +6,27 @@ import pytest
 import torch
 
 from slime.check.terms_by_hand import LogProbs, sample_terms
-from slime.config.schema import GSPO, K1, K2, K3, PPO, TIS, IcePop, KLConfig, SampleMeanLoss
+from slime.config.schema import (
+    CISPO,
+    GSPO,
+    K1,
+    K2,
+    K3,
+    PPO,
+    SFT,
+    TIS,
+    IcePop,
+    KLConfig,
+    Reinforce,
+    SampleMeanLoss,
+)
 
 
 def terms(ratios, advantage, *, mask=None, mismatch=None, loss=None, entropy=0.0, on_policy=False):
-    """mismatch: old over rollout probabilities.  -> terms, and d policy / d log-prob"""
+    """advantage: of every token, or a list.  mismatch: old over rollout probabilities.
+
+    -> terms, and d policy / d log-prob
+    """
     count = len(ratios)
     loss = loss or SampleMeanLoss(kl=KLConfig(), objective=PPO(clip_low=0.2, clip_high=0.3))
     current = torch.tensor(ratios, dtype=torch.float64).log().requires_grad_()
@@ -23,7 +39,8 @@ def terms(ratios, advantage, *, mask=None, mismatch=None, loss=None, entropy=0.0
         rollout_R=old - torch.tensor(mismatch or [1.0] * count, dtype=torch.float64).log(),
         reference_R=None if type(loss.kl) is KLConfig else zeros + math.log(0.5),
     )
-    found = sample_terms(loss, log_probs, mask or [True] * count, advantage)
+    advantages = advantage if isinstance(advantage, list) else [advantage] * count
+    found = sample_terms(loss, log_probs, mask or [True] * count, advantages)
     [gradient] = torch.autograd.grad(found.policy, current, retain_graph=True)
     return found, gradient.tolist()
 
@@ -39,6 +56,12 @@ def test_ppo_clips_where_the_gradient_would_go_on():
     assert (found.sums.clip_fraction_low, found.sums.clip_fraction_high) == (1, 0)
     assert found.sums.ratio == pytest.approx(3.0)
     assert found.sums.absolute_policy == pytest.approx(2 * (1.1 + 1.4 + 0.8))
+
+
+def test_every_token_has_an_advantage_of_its_own():
+    found, gradient = terms([1.1, 1.4, 0.5], [2.0, -2.0, 9.0], mask=[True, True, False])
+    assert found.policy.item() == pytest.approx(-2.2 + 2.8)
+    assert gradient == pytest.approx([-2.2, 2.8, 0])
 
 
 def test_masked_tokens_are_not_there():
@@ -68,6 +91,41 @@ def test_gspo_has_the_geometric_mean_of_the_active_ratios():
     clipped, gradient = terms([4.0, 4.0], 2.0, loss=loss)
     assert clipped.policy.item() == pytest.approx(-2 * 2 * 1.5)
     assert (gradient, clipped.sums.clip_fraction_high) == ([0, 0], 2)
+
+
+def test_dual_clip_bounds_a_bad_action_that_has_grown():
+    loss = SampleMeanLoss(objective=PPO(clip_low=0.2, clip_high=0.3, dual_clip=2.0))
+    found, gradient = terms([1.9, 2.5, 0.5], -2.0, loss=loss)
+    assert found.policy.item() == pytest.approx(2 * (1.9 + 2.0 + 0.8))
+    assert gradient == pytest.approx([3.8, 0, 0])
+    assert (found.sums.clip_fraction_low, found.sums.clip_fraction_high) == (1, 1)
+    found, gradient = terms([1.9], 2.0, loss=loss)
+    assert (found.policy.item(), gradient) == (pytest.approx(-2.6), [0])
+
+
+def test_cispo_truncates_the_weight_and_keeps_every_gradient():
+    loss = SampleMeanLoss(objective=CISPO(clip_low=0.5, clip_high=1.0))
+    for advantage in (2.0, -2.0):
+        found, gradient = terms([1.5, 3.0, 0.25], advantage, loss=loss)
+        logs = 1.5 * math.log(1.5) + 2.0 * math.log(3.0) + 0.5 * math.log(0.25)
+        assert found.policy.item() == pytest.approx(-advantage * logs)
+        assert gradient == pytest.approx([-advantage * w for w in (1.5, 2.0, 0.5)])
+        assert (found.sums.clip_fraction_low, found.sums.clip_fraction_high) == (1, 1)
+
+
+def test_reinforce_is_never_clipped():
+    found, gradient = terms([0.1, 9.0], -2.0, loss=SampleMeanLoss(objective=Reinforce()))
+    assert found.policy.item() == pytest.approx(2 * 9.1)
+    assert gradient == pytest.approx([0.2, 18.0])
+    assert (found.sums.clip_fraction_low, found.sums.clip_fraction_high) == (0, 0)
+
+
+def test_sft_is_the_negative_log_likelihood_whatever_the_advantage():
+    for advantage in (0.0, -7.0):
+        found, gradient = terms([0.25, 0.5], advantage, loss=SampleMeanLoss(objective=SFT()))
+        assert found.policy.item() == pytest.approx(math.log(8))
+        assert gradient == [-1, -1]
+        assert found.sums.ratio == found.sums.active_tokens == 2
 
 
 def test_tis_truncates_and_icepop_drops_without_touching_the_other_sums():

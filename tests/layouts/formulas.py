@@ -73,22 +73,43 @@ def auxiliary_mode(mode: str, choice: str) -> str:
 
 
 @dataclass(frozen=True)
-class Clipped:
-    """A term of PPO's kind, its slope along the log of the ratio, and what clipped it."""
+class Term:
+    """A token's policy-gradient term, its slope along the log-prob, and which bound it met."""
 
     value: float
     slope: float
-    low: bool
-    high: bool
+    low: bool = False
+    high: bool = False
 
 
-def ppo(ratio: float, advantage: float, low: float, high: float) -> Clipped:
-    """The loss -min(r A, clip(r) A) by its regions: figure 1 of arXiv:1707.06347."""
+def ppo(ratio: float, advantage: float, low: float, high: float, dual: float = math.inf) -> Term:
+    """The loss -min(r A, clip(r) A) by its regions: figure 1 of arXiv:1707.06347.
+
+    dual: c of dual-clip PPO, arXiv:1912.09729 eq. 5, which keeps the loss at most -c A for A < 0.
+    """
     if advantage > 0 and ratio > 1 + high:
-        return Clipped(-(1 + high) * advantage, 0.0, False, True)
+        return Term(-(1 + high) * advantage, 0.0, high=True)
     if advantage < 0 and ratio < 1 - low:
-        return Clipped(-(1 - low) * advantage, 0.0, True, False)
-    return Clipped(-ratio * advantage, -ratio * advantage, False, False)
+        return Term(-(1 - low) * advantage, 0.0, low=True)
+    if advantage < 0 and ratio > dual:
+        return Term(-dual * advantage, 0.0, high=True)
+    return Term(-ratio * advantage, -ratio * advantage)
+
+
+def cispo(ratio: float, advantage: float, log_prob: float, low: float, high: float) -> Term:
+    """The loss -sg(clip(r)) A log pi: arXiv:2506.13585 eq. 4 and 5."""
+    weight = sorted((1 - low, ratio, 1 + high))[1]
+    return Term(-weight * advantage * log_prob, -weight * advantage, weight > ratio, weight < ratio)
+
+
+def reinforce(ratio: float, advantage: float) -> Term:
+    """The loss -r A."""
+    return Term(-ratio * advantage, -ratio * advantage)
+
+
+def imitation(log_prob: float) -> Term:
+    """The loss -log pi."""
+    return Term(-log_prob, -1.0)
 
 
 def sequence_ratio(log_ratios: Sequence[float]) -> float:

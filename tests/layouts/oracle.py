@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 from layouts.formulas import (
+    Term,
     Unit,
     auxiliary_mode,
     centred_advantages,
+    cispo,
     correction,
     grpo_advantages,
+    imitation,
     kl,
     ppo,
+    reinforce,
     sequence_ratio,
     weight,
 )
@@ -127,6 +131,8 @@ def _left_out(row: Row, step: Sequence[Row], loss: Any) -> bool:
     """No gradient comes from it.  When that is so of all, one is kept: the step is still taken."""
     if not loss.skip_idle_samples or loss.kl.name != "none" or loss.entropy_coefficient > 0:
         return False
+    if loss.objective.name == "sft":  # whatever the advantage
+        return False
     trained = [r for r in step if r.unit.active > 0 and r.advantage != 0]
     return row not in (trained or [step[0]])
 
@@ -146,9 +152,12 @@ def _add_sample(
     for t in active:
         if loss.objective.name == "gspo":
             ratio = of_sequence * math.exp(row.current_R[t] - row.still_R[t])
+        elif loss.objective.name == "sft":
+            ratio = 1.0
         else:
             ratio = math.exp(row.current_R[t] - old_R[t])
-        term = ppo(ratio, row.advantage, loss.objective.clip_low, loss.objective.clip_high)
+        still = math.exp(row.still_R[t] - old_R[t])
+        term = _term(loss.objective, ratio, still, row.advantage, row.current_R[t])
         of_engine = math.exp(old_R[t] - row.rollout_R[t])
         corrected = _correct(loss.correction, of_engine)
         along_log_probs[t] += own * corrected.factor * term.slope
@@ -169,6 +178,23 @@ def _add_sample(
         sums.add("rollout_logprob_abs_diff", abs(old_R[t] - row.rollout_R[t]), slope=1.0)
         sums.add("correction_ratio", of_engine)
         sums.add("correction_fraction", corrected.changed)
+
+
+def _term(objective: Any, ratio: float, still: float, advantage: float, log_prob: float) -> Term:
+    """still: the ratio where a formula stops its gradient."""
+    match objective.name:
+        case "ppo":
+            dual = math.inf if objective.dual_clip is None else objective.dual_clip
+            return ppo(ratio, advantage, objective.clip_low, objective.clip_high, dual)
+        case "gspo":
+            return ppo(ratio, advantage, objective.clip_low, objective.clip_high)
+        case "cispo":
+            return cispo(still, advantage, log_prob, objective.clip_low, objective.clip_high)
+        case "reinforce":
+            return reinforce(ratio, advantage)
+        case "sft":
+            return imitation(log_prob)
+    raise ValueError(objective.name)
 
 
 def _correct(config: Any, ratio: float) -> Any:

@@ -28,11 +28,13 @@ from layouts.steps import (
 )
 
 from slime.config.schema import (
+    CISPO,
     GSPO,
     K1,
     K2,
     K3,
     PPO,
+    SFT,
     TIS,
     AdvantageConfig,
     AuxiliaryAggregation,
@@ -47,6 +49,7 @@ from slime.config.schema import (
     KLConfig,
     LossConfig,
     PromptMeanLoss,
+    Reinforce,
     SampleMeanLoss,
     TokenMeanLoss,
 )
@@ -57,6 +60,8 @@ TEMPERATURE = 0.7
 
 _CLIP = PPO(clip_low=CLIP_LOW, clip_high=CLIP_HIGH)
 _SEQUENCE_CLIP = GSPO(clip_low=SEQUENCE_CLIP_LOW, clip_high=SEQUENCE_CLIP_HIGH)
+_DUAL_CLIP = PPO(clip_low=CLIP_LOW, clip_high=9.0, dual_clip=1 + CLIP_HIGH)
+_TRUNCATED = CISPO(clip_low=CLIP_LOW, clip_high=CLIP_HIGH)
 _ICEPOP = IcePop(low=KEPT_LOW, high=KEPT_HIGH)
 _EVERY: dict[str, Any] = {
     "objective": _CLIP,
@@ -86,6 +91,11 @@ TERMS: dict[str, LossConfig] = {
     "gspo": SampleMeanLoss(**{**_EVERY, "objective": _SEQUENCE_CLIP}),
     "gspo_custom": CustomLoss(**{**_EVERY, "objective": _SEQUENCE_CLIP}, function=_BY_ROOT),
     "gspo_tis": SampleMeanLoss(objective=_SEQUENCE_CLIP, correction=TIS(cap=CAP)),
+    "dual_clip": PromptMeanLoss(**{**_EVERY, "objective": _DUAL_CLIP}),
+    "cispo": PromptMeanLoss(**{**_EVERY, "objective": _TRUNCATED}),
+    "cispo_token_mean": TokenMeanLoss(objective=_TRUNCATED, correction=TIS(cap=CAP)),
+    "reinforce": ConstantLoss(**{**_EVERY, "objective": Reinforce()}, divisor=37.5),
+    "sft": TokenMeanLoss(objective=SFT()),
     "uncorrected": SampleMeanLoss(**{**_EVERY, "correction": CorrectionConfig()}),
 }
 

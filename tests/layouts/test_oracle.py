@@ -101,8 +101,11 @@ def test_the_drawn_iterations_have_everything_that_is_hard():
     assert {rollout.finish for rollout in rollouts} == set(Finish)
 
 
+BOUNDED = ("sample_mean", "tis", "gspo", "dual_clip", "cispo")
+
+
 def bound_fractions(folders) -> Iterator[tuple[str, dict[str, float]]]:
-    for name in ("sample_mean", "tis", "gspo"):
+    for name in BOUNDED:
         for seed in SEEDS:
             drawn = seeded(folders["llama"], seed)
             step = rows_of(drawn, Setting(LOSSES[name]), model_of(folders["llama"]))
@@ -111,7 +114,7 @@ def bound_fractions(folders) -> Iterator[tuple[str, dict[str, float]]]:
 
 def test_every_bound_binds_on_some_tokens_and_not_on_others(folders):
     found = list(bound_fractions(folders))
-    for name in ("sample_mean", "tis", "gspo"):
+    for name in BOUNDED:
         for metric in ("clip_fraction_low", "clip_fraction_high", "correction_fraction"):
             values = [metrics[metric] for loss, metrics in found if loss == name]
             assert max(values) > 0, f"{metric} under {name}"

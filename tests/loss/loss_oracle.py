@@ -77,6 +77,36 @@ def surrogate(ratio: float, advantage: float, low: float, high: float) -> float:
     return ratio * advantage
 
 
+@dataclass(frozen=True)
+class Term:
+    """Of one token, to minimise; slope: along its log-prob; low, high: which bound was met."""
+
+    value: float
+    slope: float
+    low: bool = False
+    high: bool = False
+
+
+def objective_term(kind: tuple[object, ...], token: Token) -> Term:
+    """kind: the name of an objective with its bounds of the ratio."""
+    ratio, a = token_ratio(token), token.advantage
+    match kind:
+        case ("dual", low, high, dual):  # arXiv:1912.09729 eq. 5: max(min(r A, clip(r) A), c A)
+            if a < 0 and ratio > dual:
+                return Term(-dual * a, 0.0, high=True)
+            value = -surrogate(ratio, a, 1 - low, high - 1)
+            below, above = a < 0 and ratio < low, a > 0 and ratio > high
+            return Term(value, 0.0 if below or above else value, below, above)
+        case ("cispo", low, high):  # arXiv:2506.13585 eq. 4: the weight is a number
+            weight = low if ratio < low else high if ratio > high else ratio
+            return Term(-weight * a * token.current, -weight * a, ratio < low, ratio > high)
+        case ("reinforce",):
+            return Term(-ratio * a, -ratio * a)
+        case ("sft",):
+            return Term(-token.current, -1.0)
+    raise ValueError(kind)
+
+
 def kl(estimator: str | None, current: float, reference: float) -> float:
     log_r = reference - current
     match estimator:

@@ -16,13 +16,14 @@ from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
+from tests.mutations.advantages import ADVANTAGES
 from tests.mutations.mutation import Mutation
 from tests.mutations.scaling import SCALING
 from tests.mutations.terms import TERMS
 from tests.mutations.weights import WEIGHTS
 
 ROOT = Path(__file__).parents[2]
-MUTATIONS = (*WEIGHTS, *TERMS, *SCALING)
+MUTATIONS = (*WEIGHTS, *ADVANTAGES, *TERMS, *SCALING)
 
 _COPIED = ("slime", "tests", "conf", "docs", "recipes", "pyproject.toml", "launch.py")
 _TIMEOUT_SECONDS = 400

@@ -2,11 +2,15 @@
 
 from tests.mutations.mutation import Mutation
 
-_BUILD, _OBJECTIVE = "slime/loss/build.py", "slime/loss/objective.py"
+_BUILD, _CLIP = "slime/loss/build.py", "slime/loss/clip.py"
+_RATIO, _UNCLIPPED = "slime/loss/ratio.py", "slime/loss/unclipped.py"
 _KL, _CORRECTION = "slime/loss/kl.py", "slime/loss/correction.py"
 _TESTS, _GSPO_TESTS = "tests/loss/test_loss.py::test_", "tests/loss/test_gspo.py::test_"
 _CORRECTION_TESTS = "tests/loss/test_correction.py::test_"
+_OBJECTIVE_TESTS = "tests/loss/test_objectives.py::test_"
+_INFINITE_TESTS = "tests/loss/test_infinite_ratio.py::test_"
 _FORMULAS = _TESTS + "loss_and_metrics_are_those_of_the_formulas"
+_OBJECTIVES = _OBJECTIVE_TESTS + "values_slopes_and_fractions_are_those_of_the_formulas"
 
 TERMS = (
     Mutation(
@@ -117,35 +121,134 @@ TERMS = (
     ),
     Mutation(
         "clip bounds swapped",
-        _OBJECTIVE,
-        "ratio_T.clamp(1 - self.low, 1 + self.high)",
-        "ratio_T.clamp(1 - self.high, 1 + self.low)",
-        _FORMULAS,
+        _CLIP,
+        "ratio_T.clamp(1 - self.low, 1 + self.high),",
+        "ratio_T.clamp(1 - self.high, 1 + self.low),",
+        _TESTS + "ppo_clips_only_where_the_change_already_went_the_way_of_the_advantage",
     ),
     Mutation(
-        "the larger of the clipped and the unclipped term",
-        _OBJECTIVE,
-        "return -torch.minimum(ratio_T * advantages_T, clipped_T * advantages_T)",
-        "return -torch.maximum(ratio_T * advantages_T, clipped_T * advantages_T)",
+        "clipped where the change went against the advantage",
+        _CLIP,
+        "good_T, bad_T = advantages_T > 0, advantages_T < 0",
+        "good_T, bad_T = advantages_T < 0, advantages_T > 0",
         _TESTS + "ppo_clips_only_where_the_change_already_went_the_way_of_the_advantage",
     ),
     Mutation(
         "clipped whatever the advantage",
-        _OBJECTIVE,
-        "return -torch.minimum(ratio_T * advantages_T, clipped_T * advantages_T)",
-        "return -clipped_T * advantages_T",
+        _CLIP,
+        "high_T = (good_T & (ratio_T > 1 + self.high))",
+        "high_T = (ratio_T > 1 + self.high)",
         _TESTS + "ppo_clips_only_where_the_change_already_went_the_way_of_the_advantage",
     ),
     Mutation(
+        "a clipped token still pulls",
+        _CLIP,
+        "moving_T = moving(ratio_T, terms.log_probs_T, ~stops_T)",
+        "moving_T = bounded_T = moving(bounded_T, terms.log_probs_T, terms.mask_T)",
+        _TESTS + "the_gradient_is_the_slope_of_the_formulas",
+    ),
+    Mutation(
+        "dual clip for good actions",
+        _CLIP,
+        "(bad_T & (ratio_T > self.dual))",
+        "(good_T & (ratio_T > self.dual))",
+        _OBJECTIVE_TESTS + "dual_clip_bounds_the_term_of_bad_actions",
+    ),
+    Mutation(
+        "dual clip at the upper bound of good actions",
+        _CLIP,
+        "ratio_T.clamp(1 - self.low, self.dual),",
+        "ratio_T.clamp(1 - self.low, 1 + self.high),",
+        _OBJECTIVE_TESTS + "dual_clip_bounds_the_term_of_bad_actions",
+    ),
+    Mutation(
+        "the gradient of a clipped infinite ratio stops too late",
+        _RATIO,
+        "moves_T & ~log_probs_T.isinf()",
+        "~log_probs_T.isinf()",
+        _INFINITE_TESTS + "the_term_and_its_gradient_are_those_of_the_limit",
+    ),
+    Mutation(
+        "an infinite ratio without an advantage is nan",
+        _CLIP,
+        "stops_T = low_T | high_T | (advantages_T == 0)",
+        "stops_T = low_T | high_T",
+        _INFINITE_TESTS + "the_term_and_its_gradient_are_those_of_the_limit",
+    ),
+    Mutation(
+        "CISPO's gradient passes through the weight",
+        _UNCLIPPED,
+        "weight_T = ratio_T.clamp(1 - self.low, 1 + self.high)",
+        "weight_T = moving(ratio_T, terms.log_probs_T, terms.mask_T).clamp(\n"
+        "            1 - self.low, 1 + self.high)",
+        _OBJECTIVES,
+    ),
+    Mutation(
+        "CISPO drops what it should truncate",
+        _UNCLIPPED,
+        "weight_T = ratio_T.clamp(1 - self.low, 1 + self.high)",
+        "weight_T = torch.where(ratio_T > 1 + self.high, 0.0, ratio_T)",
+        _OBJECTIVE_TESTS + "under_cispo_every_token_pulls_with_at_most_the_upper_bound",
+    ),
+    Mutation(
+        "CISPO without a log-prob",
+        _UNCLIPPED,
+        "term_T=-weight_T * terms.advantages_T * terms.log_probs_T,",
+        "term_T=-moving(weight_T, terms.log_probs_T, terms.mask_T) * terms.advantages_T,",
+        _OBJECTIVES,
+    ),
+    Mutation(
+        "CISPO counts truncated ratios of good actions only",
+        _UNCLIPPED,
+        "clipped_high_T=ratio_T > 1 + self.high,",
+        "clipped_high_T=(ratio_T > 1 + self.high) & (terms.advantages_T > 0),",
+        _OBJECTIVE_TESTS + "under_cispo_a_truncated_ratio_counts_whatever_the_advantage",
+    ),
+    Mutation(
+        "REINFORCE without its importance ratio",
+        _UNCLIPPED,
+        "term_T=-torch.where(stops_T, finite_T, moving_T) * terms.advantages_T,",
+        "term_T=-terms.log_probs_T * terms.advantages_T,",
+        _OBJECTIVES,
+    ),
+    Mutation(
+        "REINFORCE is clipped",
+        _UNCLIPPED,
+        "torch.where(stops_T, finite_T, moving_T) * terms.advantages_T",
+        "torch.where(stops_T, finite_T, moving_T.clamp(0.8, 1.2)) * terms.advantages_T",
+        _OBJECTIVES,
+    ),
+    Mutation(
+        "SFT weighs by the advantage",
+        _UNCLIPPED,
+        "term_T=-terms.log_probs_T,",
+        "term_T=-terms.log_probs_T * terms.advantages_T,",
+        _OBJECTIVE_TESTS + "sft_is_the_weighted_negative_log_likelihood_and_reads_nothing_else",
+    ),
+    Mutation(
+        "SFT with the likelihood, not its logarithm",
+        _UNCLIPPED,
+        "term_T=-terms.log_probs_T,",
+        "term_T=-terms.log_probs_T.exp(),",
+        _OBJECTIVES,
+    ),
+    Mutation(
+        "SFT leaves out samples without an advantage",
+        "slime/plan.py",
+        "or isinstance(loss.objective, SFT)",
+        "or False",
+        "tests/test_plan.py::test_under_sft_no_sample_is_idle_because_no_advantage_is_read",
+    ),
+    Mutation(
         "the sequence ratio is a product, not a mean",
-        _OBJECTIVE,
+        _RATIO,
         "return sums_S / active_S",
         "return sums_S",
         _GSPO_TESTS + "loss_and_metrics_are_those_of_the_formula",
     ),
     Mutation(
         "the sequence ratio of the tokens that one worker holds",
-        _OBJECTIVE,
+        _RATIO,
         "sequences.add_shards(sums_S)",
         "pass",
         _GSPO_TESTS + "tokens_of_a_sample_may_be_on_several_workers",

@@ -123,15 +123,15 @@ WEIGHTS = (
         "N without the rollouts that have no gradient",
         _PLAN,
         "shape = step_shape(samples)",
-        "samples = [s for s in samples if advantages[s.rollout_id]] or samples\n"
-        "        shape = step_shape(samples)",
+        "busy = [s for s, a_R in zip(samples, advantages, strict=True) if a_R.any()]\n"
+        "        shape = step_shape([s if s in busy else samples[0] for s in samples])",
         _PLAN_TESTS + "idle_samples_are_left_out_but_count_in_the_weights",
     ),
     Mutation(
         "truncated rollouts leave the numerator only",
         _PLAN,
         "shape = step_shape(samples)",
-        "shape = step_shape([s for g in groups for r in g.rollouts for s in r.samples])",
+        "shape = step_shape([s for g in generated for r in g.rollouts for s in r.samples])",
         _PLAN_TESTS + "truncated_rollouts_leave_numerator_and_denominators_but_not_the_baseline",
     ),
     Mutation(

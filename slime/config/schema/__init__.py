@@ -4,9 +4,20 @@ A group that owns keys owns the *class* of its node: `loss/aggregation=constant`
 ConstantLoss, and the keys that class has are the keys that are legal.
 """
 
-from slime.config.schema.advantage import AdvantageConfig, DrGrpoAdvantage, GrpoAdvantage
+from slime.config.schema.advantage import (
+    AdvantageConfig,
+    ConstantAdvantage,
+    DrGrpoAdvantage,
+    GrpoAdvantage,
+    ReinforcePlusPlusAdvantage,
+    ReinforcePlusPlusBaselineAdvantage,
+    RlooAdvantage,
+    Whitening,
+    needs_groups,
+)
 from slime.config.schema.base import ConfigError, Node, check
 from slime.config.schema.check_command import CheckConfig
+from slime.config.schema.command import Command, ReportConfig
 from slime.config.schema.loss import (
     AuxiliaryAggregation,
     ConstantLoss,
@@ -17,21 +28,31 @@ from slime.config.schema.loss import (
     SampleMeanLoss,
     TokenMeanLoss,
 )
-from slime.config.schema.loss_terms import (
+from slime.config.schema.loss_objectives import (
+    CISPO,
     GSPO,
+    PPO,
+    SFT,
+    ObjectiveConfig,
+    Reinforce,
+)
+from slime.config.schema.loss_terms import (
     K1,
     K2,
     K3,
-    PPO,
     TIS,
     CorrectionConfig,
     IcePop,
     KLConfig,
+    KLPlace,
     ReferenceKLConfig,
+    kl_in_reward,
 )
+from slime.config.schema.overlong import OverlongConfig, SoftOverlong
 from slime.config.schema.parallel import Layout, ParallelConfig, Precision
 from slime.config.schema.rollout import (
     ArithmeticTask,
+    Demonstrations,
     EngineConfig,
     EvaluationConfig,
     ExactMatchReward,
@@ -49,24 +70,33 @@ from slime.config.schema.rollout import (
     TaskConfig,
     TinyModel,
 )
-from slime.config.schema.root import Command, Config
+from slime.config.schema.rollout_filter import DynamicFilter, FilterConfig, ZeroVarianceFilter
+from slime.config.schema.root import Config
 from slime.config.schema.steps import IncompleteStep
+from slime.config.schema.sweep import SweepConfig
+from slime.config.schema.tracking import (
+    MlflowTracking,
+    NoTracking,
+    TensorBoardTracking,
+    TrackingConfig,
+    WandbMode,
+    WandbTracking,
+)
 from slime.config.schema.training import (
     AdamConfig,
     ClusterConfig,
-    NoTracking,
     OptimizerConfig,
     Schedule,
-    TensorBoardTracking,
-    TrackingConfig,
 )
 
 __all__ = [
+    "CISPO",
     "GSPO",
     "K1",
     "K2",
     "K3",
     "PPO",
+    "SFT",
     "TIS",
     "AdamConfig",
     "AdvantageConfig",
@@ -77,14 +107,18 @@ __all__ = [
     "Command",
     "Config",
     "ConfigError",
+    "ConstantAdvantage",
     "ConstantLoss",
     "CorrectionConfig",
     "CustomLoss",
+    "Demonstrations",
     "DrGrpoAdvantage",
+    "DynamicFilter",
     "EmptyUnits",
     "EngineConfig",
     "EvaluationConfig",
     "ExactMatchReward",
+    "FilterConfig",
     "FirstNumberReward",
     "FunctionReward",
     "GrpoAdvantage",
@@ -92,29 +126,46 @@ __all__ = [
     "IncompleteStep",
     "JsonlTask",
     "KLConfig",
+    "KLPlace",
     "LastNumberReward",
     "Layout",
     "LocalEngine",
     "LossConfig",
+    "MlflowTracking",
     "ModelConfig",
     "NoTracking",
     "Node",
+    "ObjectiveConfig",
     "OptimizerConfig",
+    "OverlongConfig",
     "ParallelConfig",
     "PathModel",
     "Precision",
     "PromptMeanLoss",
     "ReferenceKLConfig",
+    "Reinforce",
+    "ReinforcePlusPlusAdvantage",
+    "ReinforcePlusPlusBaselineAdvantage",
     "ReplayEngine",
+    "ReportConfig",
     "RewardConfig",
+    "RlooAdvantage",
     "RolloutConfig",
     "SampleMeanLoss",
     "Schedule",
     "SmolLM2Model",
+    "SoftOverlong",
+    "SweepConfig",
     "TaskConfig",
     "TensorBoardTracking",
     "TinyModel",
     "TokenMeanLoss",
     "TrackingConfig",
+    "WandbMode",
+    "WandbTracking",
+    "Whitening",
+    "ZeroVarianceFilter",
     "check",
+    "kl_in_reward",
+    "needs_groups",
 ]

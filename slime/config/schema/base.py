@@ -36,6 +36,10 @@ class Node:
         """One sentence for each thing that is wrong with this node's own values."""
         yield from ()
 
+    def warnings(self) -> Iterator[str]:
+        """One sentence for each value that is legal but surely not what was meant."""
+        yield from ()
+
 
 def key(
     meaning: str,
@@ -75,6 +79,21 @@ def texts(meaning: str, *default: str, trains: bool = True, since: str = "0.1") 
     return field(default_factory=lambda: list(default), metadata=metadata)
 
 
+def node_of(meaning: str, neutral: type[Node], *, since: str) -> Any:
+    """A config field that holds a node which came later; `neutral` is what stands there by default.
+
+    neutral: a class whose defaults leave training as it was before the node existed.
+    """
+    metadata = {
+        "meaning": meaning,
+        "trains": True,
+        "neutral": neutral,
+        "unit": "",
+        "since": since,
+    }
+    return field(default_factory=neutral, metadata=metadata)
+
+
 def check(node: Node) -> None:
     """Raise one ConfigError naming every problem of `node` and of the nodes below it."""
     if not isinstance(node, Node):
@@ -91,6 +110,30 @@ def all_problems(node: Node) -> Iterator[str]:
         if isinstance(value, Node):
             yield from all_problems(value)
     yield from node.problems()
+
+
+def all_warnings(node: Node) -> Iterator[str]:
+    """What is legal but surely unintended in `node` and in the nodes below it, a sentence each."""
+    for f in dataclasses.fields(node):  # type: ignore[arg-type]
+        value = getattr(node, f.name)
+        if isinstance(value, Node):
+            yield from all_warnings(value)
+    yield from node.warnings()
+
+
+def default_value(field: dataclasses.Field[Any]) -> Any:
+    """The default of a key; MISSING if it has none."""
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return MISSING
+
+
+def default_of(node: Node, name: str) -> Any:
+    """The default of a key, whatever the node holds there."""
+    fields = dataclasses.fields(node)  # type: ignore[arg-type]
+    return next(default_value(f) for f in fields if f.name == name)
 
 
 def is_required(path: str) -> str:

@@ -6,7 +6,8 @@ from enum import Enum
 
 from slime.config.schema.base import Node, key, not_negative, positive_float32
 from slime.config.schema.imported import path_problems
-from slime.config.schema.loss_terms import GSPO, PPO, CorrectionConfig, KLConfig
+from slime.config.schema.loss_objectives import GSPO, PPO, SFT, ObjectiveConfig
+from slime.config.schema.loss_terms import CorrectionConfig, KLConfig, ReferenceKLConfig
 
 
 class EmptyUnits(Enum):
@@ -52,12 +53,16 @@ class LossConfig(Node):
         True,
         trains=False,
     )
-    objective: PPO = field(default_factory=PPO)
+    objective: ObjectiveConfig = key("chosen by the loss/objective group")
     kl: KLConfig = field(default_factory=KLConfig)
     correction: CorrectionConfig = field(default_factory=CorrectionConfig)
 
     def problems(self) -> Iterator[str]:
         yield from not_negative("loss.entropy_coefficient", self.entropy_coefficient)
+        yield from self._once_per_token()
+        yield from self._not_for_given_texts()
+
+    def _once_per_token(self) -> Iterator[str]:
         whole_samples = isinstance(self, SampleMeanLoss | CustomLoss)
         if isinstance(self.objective, GSPO) and not whole_samples:
             yield (
@@ -66,34 +71,62 @@ class LossConfig(Node):
                 f"long sequences more than short ones: write loss/aggregation=sample_mean"
             )
 
+    def _not_for_given_texts(self) -> Iterator[str]:
+        """Both are made of tokens that the policy has drawn, and weigh how likely it was to."""
+        if not isinstance(self.objective, SFT):
+            return
+        if type(self.correction) is not CorrectionConfig:
+            yield (
+                f"loss/correction={self.correction.name} corrects for how the rollout engine drew "
+                f"its tokens, and loss/objective=sft imitates them whoever wrote them: write "
+                f"loss/correction=none"
+            )
+        if isinstance(self.kl, ReferenceKLConfig):
+            yield (
+                f"loss/kl={self.kl.name} is an estimate from tokens that the policy has drawn, and "
+                f"loss/objective=sft imitates tokens whoever wrote them: write loss/kl=none"
+            )
+
 
 @dataclass(slots=True, kw_only=True)
-class SampleMeanLoss(LossConfig):
+class _LossWithPPO(LossConfig):
+    """A loss node that is written in Python has PPO unless it says otherwise.
+
+    Not in LossConfig: the keys of its default would stay under every other loss/objective.
+    """
+
+    objective: ObjectiveConfig = field(default_factory=PPO)
+
+
+@dataclass(slots=True, kw_only=True)
+class SampleMeanLoss(_LossWithPPO):
     """1 / (N * M_rollout): every rollout counts the same (GRPO)."""
 
     aggregation: str = "sample_mean"
 
 
 @dataclass(slots=True, kw_only=True)
-class PromptMeanLoss(LossConfig):
+class PromptMeanLoss(_LossWithPPO):
     """1 / (P * M_prompt): every prompt counts the same (DAPO paper, ScaleRL)."""
 
     aggregation: str = "prompt_mean"
 
 
 @dataclass(slots=True, kw_only=True)
-class TokenMeanLoss(LossConfig):
+class TokenMeanLoss(_LossWithPPO):
     """1 / M_step: every token counts the same, per step (DAPO code)."""
 
     aggregation: str = "token_mean"
 
 
 @dataclass(slots=True, kw_only=True)
-class ConstantLoss(LossConfig):
+class ConstantLoss(_LossWithPPO):
     """1 / (N * divisor): every token counts the same, whatever the lengths (Dr.GRPO)."""
 
     aggregation: str = "constant"
-    divisor: float = key("the constant L; it sets the scale of the loss, so it has no default")
+    divisor: float = key(
+        "the constant L; it sets the scale of the loss, so it has no default", unit="tokens"
+    )
 
     def problems(self) -> Iterator[str]:
         yield from LossConfig.problems(self)  # zero-argument super() breaks under slots=True
@@ -101,7 +134,7 @@ class ConstantLoss(LossConfig):
 
 
 @dataclass(slots=True, kw_only=True)
-class CustomLoss(LossConfig):
+class CustomLoss(_LossWithPPO):
     """Your own function StepShape -> weights [S], named on the command line."""
 
     aggregation: str = "custom"

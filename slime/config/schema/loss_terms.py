@@ -1,32 +1,18 @@
-"""Sub-nodes of the loss: the objective, the KL penalty, the correction of the rollout engine."""
+"""Sub-nodes of the loss: the KL penalty and the correction of the rollout engine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
+from typing import TypeGuard
 
 from slime.config.schema.base import Node, key, not_negative, positive_float32
 
 
-@dataclass(slots=True, kw_only=True)
-class PPO(Node):
-    """-min(ratio * A, clip(ratio) * A) with the ratio of each token (PPO, GRPO, DAPO)."""
+class KLPlace(Enum):
+    """Where the KL penalty is paid."""
 
-    name: str = "ppo"
-    clip_low: float = key("the ratio's lower bound is 1 - clip_low", 0.2)
-    clip_high: float = key("the ratio's upper bound is 1 + clip_high", 0.2)
-
-    def problems(self) -> Iterator[str]:
-        if not 0 < self.clip_low < 1:
-            yield f"loss.objective.clip_low must be in (0, 1), got {self.clip_low}"
-        yield from positive_float32("loss.objective.clip_high", self.clip_high)
-
-
-@dataclass(slots=True, kw_only=True)
-class GSPO(PPO):  # a subclass, because OmegaConf lets no other class take the place of the default
-    """The same with one ratio for the whole sequence, the geometric mean of its tokens' (GSPO)."""
-
-    name: str = "gspo"
-    clip_low: float = key("the sequence ratio's lower bound is 1 - clip_low", 3e-4)
-    clip_high: float = key("the sequence ratio's upper bound is 1 + clip_high", 4e-4)
+    loss = "loss"
+    reward = "reward"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,10 +26,24 @@ class KLConfig(Node):
 class ReferenceKLConfig(KLConfig):
     """A KL penalty to the frozen starting model."""
 
-    coefficient: float = key("weight of the KL term in the loss", 0.001)
+    coefficient: float = key("weight of the KL", 0.001)
+    place: KLPlace = key(
+        "where the KL is paid: loss (a term of it, of the current policy) | reward (taken off the "
+        "reward, token by token, of the policy before the iteration's first step)",
+        KLPlace.loss,
+        neutral=KLPlace.loss,
+        since="0.2",
+    )
 
     def problems(self) -> Iterator[str]:
         yield from not_negative("loss.kl.coefficient", self.coefficient)
+
+    def warnings(self) -> Iterator[str]:
+        if self.coefficient == 0:
+            yield (
+                f"loss.kl.coefficient=0 leaves no KL, and loss/kl={self.name} still runs the "
+                f"starting model on every sample: write loss/kl=none"
+            )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +65,11 @@ class K3(ReferenceKLConfig):
     """r - 1 - log r: unbiased, low variance, never negative."""
 
     name: str = "k3"
+
+
+def kl_in_reward(config: KLConfig) -> TypeGuard[ReferenceKLConfig]:
+    """Whether the KL is taken off the reward: advantages then wait for the log-probs."""
+    return isinstance(config, ReferenceKLConfig) and config.place is KLPlace.reward
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from slime.config.schema.base import Node, at_least, key
+from slime.config.schema.base import Node, at_least, default_of, key
 
 
 class Layout(Enum):
@@ -26,10 +26,17 @@ class Precision(Enum):
 class ParallelConfig(Node):
     """How a step is laid out over workers: data x context x tensor x pipeline of them."""
 
-    data: int = key("groups of workers that share each step, a part each", 1, trains=False)
-    context: int = key("workers that share each sequence", 1, trains=False)
-    tensor: int = key("workers that share each layer", 1, trains=False)
-    pipeline: int = key("workers that each hold some of the layers", 1, trains=False)
+    data: int = key(
+        "groups of workers that share each step, a part each",
+        1,
+        trains=False,
+        unit="groups of workers",
+    )
+    context: int = key("workers that share each sequence", 1, trains=False, unit="workers")
+    tensor: int = key("workers that share each layer", 1, trains=False, unit="workers")
+    pipeline: int = key(
+        "workers that each hold some of the layers", 1, trains=False, unit="workers"
+    )
     sequence: bool = key(
         "with parallel.tensor > 1: also share what lies between the layers' products (sequence "
         "parallelism)",
@@ -46,12 +53,14 @@ class ParallelConfig(Node):
         "share them",
         1024,
         trains=False,
+        unit="tokens",
     )
     microbatches: int | None = key(
         "split each data-parallel share into this many micro-batches (null: as few as "
         "parallel.max_tokens_per_microbatch allows)",
         None,
         trains=False,
+        unit="micro-batches",
     )
     distributed_optimizer: bool = key(
         "keep each part of the optimizer state on one data- or context-parallel worker only",
@@ -84,3 +93,11 @@ class ParallelConfig(Node):
         yield from at_least("parallel.max_tokens_per_microbatch", self.max_tokens_per_microbatch, 1)
         if self.microbatches is not None:
             yield from at_least("parallel.microbatches", self.microbatches, 1)
+
+    def warnings(self) -> Iterator[str]:
+        bound = self.max_tokens_per_microbatch
+        if self.microbatches is not None and bound != default_of(self, "max_tokens_per_microbatch"):
+            yield (
+                f"parallel.max_tokens_per_microbatch={bound} bounds nothing: "
+                f"parallel.microbatches={self.microbatches} says how many there are"
+            )

@@ -10,12 +10,15 @@ from slime.config.schema.base import (
     at_least,
     between,
     key,
+    node_of,
     not_empty,
     not_negative,
     positive,
     texts,
 )
 from slime.config.schema.imported import path_problems
+from slime.config.schema.overlong import OverlongConfig
+from slime.config.schema.rollout_filter import FilterConfig
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,8 +33,10 @@ class TinyModel(ModelConfig):
     """About a million random parameters and a character tokenizer; nothing is downloaded."""
 
     name: str = "tiny"
-    hidden_size: int = key("width; a multiple of 4 x 2 (4 attention heads, rotary pairs)", 128)
-    layers: int = key("number of transformer layers", 4)
+    hidden_size: int = key(
+        "width; a multiple of 4 x 2 (4 attention heads, rotary pairs)", 128, unit="features"
+    )
+    layers: int = key("number of transformer layers", 4, unit="layers")
     seed: int = key("seed of the random weights", 0)
 
     def problems(self) -> Iterator[str]:
@@ -113,6 +118,13 @@ class JsonlTask(TaskConfig):
         yield from not_empty("task.path", self.path)
         yield from not_empty("task.evaluation_path", self.evaluation_path)
 
+    def warnings(self) -> Iterator[str]:
+        if self.path == self.evaluation_path:
+            yield (
+                f"task.evaluation_path={self.path} is the training file: what is evaluated was "
+                f"trained on; null holds every tenth line out"
+            )
+
 
 @dataclass(slots=True, kw_only=True)
 class RewardConfig(Node):
@@ -120,7 +132,10 @@ class RewardConfig(Node):
 
     name: str = MISSING
     failure_value: float = key("the reward of a rollout whose scoring raised or timed out", 0.0)
-    timeout_seconds: float = key("how long scoring one rollout may take", 5.0)
+    timeout_seconds: float = key("how long scoring one rollout may take", 5.0, unit="seconds")
+    overlong: OverlongConfig = node_of(
+        "chosen by the reward/overlong group", OverlongConfig, since="0.2"
+    )
 
     def problems(self) -> Iterator[str]:
         yield from positive("reward.timeout_seconds", self.timeout_seconds)
@@ -173,10 +188,17 @@ class LocalEngine(EngineConfig):
     """Hugging Face transformers in a Ray actor; the weights are pushed from the trainer."""
 
     name: str = "local"
-    batch_size: int = key("most rollouts generated at once", 256, trains=False)
+    batch_size: int = key("most rollouts generated at once", 256, trains=False, unit="rollouts")
 
     def problems(self) -> Iterator[str]:
         yield from at_least("rollout.engine.batch_size", self.batch_size, 1)
+
+
+@dataclass(slots=True, kw_only=True)
+class Demonstrations(LocalEngine):
+    """Nothing is sampled: the task's own answers are trained on; evaluation is as under local."""
+
+    name: str = "demonstrations"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -194,14 +216,17 @@ class ReplayEngine(EngineConfig):
 class RolloutConfig(Node):
     """One iteration's sampling."""
 
-    prompts_per_iteration: int = key("prompts drawn per iteration", 32)
-    samples_per_prompt: int = key("rollouts per prompt: the size of a group", 8)
-    max_prompt_tokens: int = key("a longer prompt is an error, never cut", 256)
-    max_response_tokens: int = key("a rollout ends here at the latest", 8)
+    prompts_per_iteration: int = key("prompts drawn per iteration", 32, unit="prompts")
+    samples_per_prompt: int = key("rollouts per prompt: the size of a group", 8, unit="rollouts")
+    max_prompt_tokens: int = key(
+        "a longer prompt is an error, never cut", 256, trains=False, unit="tokens"
+    )
+    max_response_tokens: int = key("a rollout ends here at the latest", 8, unit="tokens")
     temperature: float = key("of the sampling distribution, in rollouts and in the loss", 1.0)
     top_p: float = key("nucleus sampling (1: off)", 1.0)
     save: str | None = key("write every iteration's rollouts into this folder", None, trains=False)
     engine: EngineConfig = key("what generates, chosen by the rollout/engine group")
+    filter: FilterConfig = node_of("chosen by the rollout/filter group", FilterConfig, since="0.2")
 
     def problems(self) -> Iterator[str]:
         yield from at_least("rollout.prompts_per_iteration", self.prompts_per_iteration, 1)
@@ -217,9 +242,14 @@ class RolloutConfig(Node):
 class EvaluationConfig(Node):
     """Greedy answers to held-out prompts, before, during and after training."""
 
-    prompts: int = key("held-out prompts answered (0: no evaluation)", 96, trains=False)
+    prompts: int = key(
+        "held-out prompts answered (0: no evaluation)", 96, trains=False, unit="prompts"
+    )
     interval: int = key(
-        "also evaluate every so many iterations (0: before and after only)", 5, trains=False
+        "also evaluate every so many iterations (0: before and after only)",
+        5,
+        trains=False,
+        unit="iterations",
     )
 
     def problems(self) -> Iterator[str]:

@@ -40,16 +40,37 @@ def step_sizes(prompts: int, steps: int, incomplete: IncompleteStep) -> list[int
             return _with_a_smaller_last(prompts, steps)
 
 
+def filtered_step_sizes(prompts: int, steps: int, incomplete: IncompleteStep) -> list[int]:
+    """The same for what a filter left of an iteration: fewer steps where it does not take so many.
+
+    Raises StepsError only where refuse does not split it.
+    """
+    if not prompts:
+        return []
+    match incomplete:
+        case IncompleteStep.refuse:
+            return step_sizes(prompts, steps, incomplete)
+        case IncompleteStep.drop:
+            taken = min(steps, prompts)
+            return [prompts // taken] * taken
+        case IncompleteStep.train:
+            return _smaller_last(prompts, steps)
+
+
 def _with_a_smaller_last(prompts: int, steps: int) -> list[int]:
-    size = -(-prompts // steps)
-    full, last = divmod(prompts, size)
-    sizes = [size] * full + ([last] if last else [])
+    sizes = _smaller_last(prompts, steps)
     if len(sizes) < steps:
         raise StepsError(
-            f"steps of {size} prompts are only {len(sizes)}; write "
+            f"steps of {sizes[0]} prompts are only {len(sizes)}; write "
             f"steps_per_iteration={len(sizes)} or incomplete_step=drop"
         )
     return sizes
+
+
+def _smaller_last(prompts: int, steps: int) -> list[int]:
+    size = -(-prompts // steps)
+    full, last = divmod(prompts, size)
+    return [size] * full + ([last] if last else [])
 
 
 def _at_most(prompts: int) -> str:

@@ -1,4 +1,4 @@
-"""How the step is taken and where: optimizer, cluster, tracking."""
+"""How the step is taken and where: optimizer, cluster."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ class AdamConfig(OptimizerConfig):
     learning_rate: float = key("peak learning rate", 2e-5)
     min_learning_rate: float = key("where linear and cosine schedules end", 0.0)
     schedule: Schedule = key("after warm-up: constant | linear | cosine", Schedule.constant)
-    warmup_steps: int = key("optimizer steps of linear warm-up", 0)
+    warmup_steps: int = key("optimizer steps of linear warm-up", 0, unit="steps")
     beta1: float = key("decay of the first moment", 0.9)
     beta2: float = key("decay of the second moment", 0.95)
     eps: float = key(
@@ -44,7 +44,7 @@ class AdamConfig(OptimizerConfig):
     def problems(self) -> Iterator[str]:
         yield from positive("optimizer.learning_rate", self.learning_rate)
         yield from not_negative("optimizer.min_learning_rate", self.min_learning_rate)
-        if self.min_learning_rate > self.learning_rate:
+        if self.min_learning_rate > self.learning_rate > 0:
             yield (
                 f"optimizer.min_learning_rate={self.min_learning_rate} is above "
                 f"optimizer.learning_rate={self.learning_rate}"
@@ -56,6 +56,13 @@ class AdamConfig(OptimizerConfig):
         yield from positive("optimizer.eps", self.eps)
         yield from not_negative("optimizer.weight_decay", self.weight_decay)
         yield from not_negative("optimizer.clip_grad", self.clip_grad)
+
+    def warnings(self) -> Iterator[str]:
+        if self.schedule is Schedule.constant and self.min_learning_rate > 0:
+            yield (
+                f"optimizer.min_learning_rate={self.min_learning_rate:g} is never reached under "
+                f"optimizer.schedule=constant"
+            )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,30 +83,3 @@ class ClusterConfig(Node):
             yield f"cluster.address must be auto, host:port or null, got {self.address!r}"
         if not 0 <= self.rendezvous_port <= 65535:
             yield f"cluster.rendezvous_port must be in [0, 65535], got {self.rendezvous_port}"
-
-
-@dataclass(slots=True, kw_only=True)
-class TrackingConfig(Node):
-    """Where metrics go beside metrics.jsonl."""
-
-    name: str = MISSING
-    samples_per_iteration: int = key(
-        "decoded rollouts written to samples.jsonl each iteration", 4, trains=False
-    )
-
-    def problems(self) -> Iterator[str]:
-        yield from not_negative("tracking.samples_per_iteration", self.samples_per_iteration)
-
-
-@dataclass(slots=True, kw_only=True)
-class NoTracking(TrackingConfig):
-    """metrics.jsonl only."""
-
-    name: str = "none"
-
-
-@dataclass(slots=True, kw_only=True)
-class TensorBoardTracking(TrackingConfig):
-    """TensorBoard events in the run directory."""
-
-    name: str = "tensorboard"
