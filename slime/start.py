@@ -14,20 +14,32 @@ from slime.cluster.engine import start_engine
 from slime.cluster.place import get
 from slime.cluster.session import GpuShares, ray_session
 from slime.cluster.trainer import Trainer, start_trainer
-from slime.config.schema import Config, LocalEngine, ReferenceKLConfig, ReplayEngine
+from slime.config.schema import (
+    Config,
+    Demonstrations,
+    LocalEngine,
+    ReferenceKLConfig,
+    ReplayEngine,
+    kl_in_reward,
+)
 from slime.data import Group, Step
+from slime.kl_in_reward import build_kl_in_reward
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import read_architecture
-from slime.model.tokenizer import load_tokenizer
+from slime.model.tokenizer import Tokenizer, load_tokenizer
 from slime.plan import Planner, build_planner
 from slime.reward import Scorer
-from slime.rollout.engine import Sampling
-from slime.rollout.generate import build_sampling
+from slime.reward.overlong import build_shaping
+from slime.rollout.demonstrations import build_demonstrator
+from slime.rollout.draws import DemonstratedDraws, Draws, SampledDraws
+from slime.rollout.engine import Engine, Sampling
+from slime.rollout.generate import Examiner, build_sampling
 from slime.rollout.limits import check_lengths
 from slime.rollout.replay import open_save_folder, save_iteration
 from slime.rollout.replay_check import ReplayFacts, check_replay
-from slime.rollout.source import Replayed, RolloutSource, Sampled, drop
-from slime.task import build_task
+from slime.rollout.selection import build_selection
+from slime.rollout.source import Drawn, Replayed, RolloutSource, drop
+from slime.task import Task, build_task
 from slime.tracking.run_log import RunLog
 
 
@@ -67,7 +79,7 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
         log.phase("opening inputs")
         match config.rollout.engine:
             case LocalEngine() as engine:
-                connect, engines = _sampled(config, engine, model_folder, stack), 1
+                connect, engines = _drawn(config, engine, model_folder, stack), 1
             case ReplayEngine() as engine:
                 connect, engines = _replayed(config, engine, model_folder, plan), 0
             case other:
@@ -92,17 +104,19 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
         trainer.close()
 
 
-def _sampled(
+def _drawn(
     config: Config, engine_config: LocalEngine, model_folder: Path, stack: ExitStack
 ) -> Connect:
+    rollout = config.rollout
     tokenizer = load_tokenizer(model_folder)
     task = build_task(config.task, config.seed, tokenizer.render_chat)
-    sampling = build_sampling(config.rollout, config.task.stop_tokens, tokenizer)
+    sampling = build_sampling(rollout, config.task.stop_tokens, tokenizer)
     positions = read_architecture(model_folder).max_positions
-    check_lengths(task.longest(), tokenizer, config.rollout, positions)
+    check_lengths(task.longest(), tokenizer, rollout, positions)
+    draws = _build_draws(config, task, tokenizer, sampling)
     held_out = tuple(task.held_out(config.evaluation.prompts))
     scorer = stack.enter_context(Scorer(config.reward))
-    keep = _keep(config.rollout.save, sampling)
+    keep = _keep(rollout.save, sampling)
 
     def connect(gpus: GpuShares) -> tuple[RolloutSource, list[Any]]:
         engine, starts = start_engine(
@@ -112,20 +126,33 @@ def _sampled(
             config.cluster,
             gpus.engine,
         )
-        source = Sampled(
-            engine=engine,
-            task=task,
-            tokenizer=tokenizer,
-            sampling=sampling,
+        source = Drawn(
+            draws=draws(engine),
+            select=build_selection(rollout),
             scorer=scorer,
-            config=config.rollout,
-            seed=config.seed,
-            held_out=held_out,
+            shaping=build_shaping(config.reward.overlong, rollout.max_response_tokens),
             keep=keep,
+            engine=engine,
+            examine=Examiner(engine, held_out, tokenizer, rollout, sampling, scorer),
         )
         return source, starts
 
     return connect
+
+
+def _build_draws(
+    config: Config, task: Task, tokenizer: Tokenizer, sampling: Sampling
+) -> Callable[[Engine], Draws]:
+    """Where an iteration's groups come from, once there is an engine.
+
+    Raises ConfigError for demonstrations that cannot be trained on.
+    """
+    rollout = config.rollout
+    if isinstance(rollout.engine, Demonstrations):
+        demonstrator = build_demonstrator(rollout, config.task.stop_tokens, tokenizer)
+        demonstrator.check(task.longest_demonstrations())
+        return lambda _engine: DemonstratedDraws(demonstrator, task, rollout)
+    return lambda engine: SampledDraws(engine, task, tokenizer, sampling, rollout, config.seed)
 
 
 def _replayed(
@@ -137,6 +164,7 @@ def _replayed(
         iterations=config.iterations,
         steps_per_iteration=config.steps_per_iteration,
         incomplete_step=config.incomplete_step,
+        filter=config.rollout.filter,
         parallel=config.parallel,
         temperature=config.rollout.temperature,
         top_p=config.rollout.top_p,
@@ -169,15 +197,18 @@ def worker_spec(config: Config, model_folder: Path) -> TrainWorkerSpec:
 
 
 def _preparation(config: Config, trainer: Trainer) -> Callable[[list[Step]], list[Step]]:
-    """The log-prob passes before an iteration's first step.
+    """The log-prob passes before an iteration's first step, and what depends on them.
 
-    With one step an iteration the current log-probs are the old ones, and no pass is needed.
+    With one step an iteration the current log-probs are the old ones, and no pass is needed, unless
+    advantages wait for them.
     """
-    passes: list[Callable[[list[Step]], list[Step]]] = []
-    if config.steps_per_iteration > 1:
+    kl, passes = config.loss.kl, list[Callable[[list[Step]], list[Step]]]()
+    if config.steps_per_iteration > 1 or kl_in_reward(kl):
         passes.append(trainer.with_old_log_probs)
-    if isinstance(config.loss.kl, ReferenceKLConfig):
+    if isinstance(kl, ReferenceKLConfig):
         passes.append(trainer.with_reference_log_probs)
+    if kl_in_reward(kl):
+        passes.append(build_kl_in_reward(kl, config.advantage))
     return partial(_all, passes)
 
 

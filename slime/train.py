@@ -1,17 +1,20 @@
-"""The training loop, top to bottom: generate, score, plan, train, push the weights, again."""
+"""The training loop, top to bottom: collect rollouts, plan, train, push the weights, again."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from slime.cluster.interrupt import terminate_like_an_interrupt
 from slime.cluster.place import get
 from slime.config.schema import Config
+from slime.data import EMPTY_STEP
 from slime.data.metrics import StepMetrics
+from slime.data.step import kl_penalty_mean
 from slime.model.export import write_model_folder
 from slime.model.prepare import prepare_model
 from slime.report.reward import draw_reward
@@ -20,6 +23,7 @@ from slime.tracking.agreement import agreement_bound
 from slime.tracking.clock import Clock
 from slime.tracking.records import Times, rollout_metrics
 from slime.tracking.run_log import RunLog, StepNumber
+from slime.tracking.tracker import RunState
 
 
 class Outcome(IntEnum):
@@ -28,6 +32,17 @@ class Outcome(IntEnum):
     finished = 0
     not_finite = 1
     interrupted = 130
+
+    @property
+    def state(self) -> RunState:
+        """What the trackers call it."""
+        match self:
+            case Outcome.finished:
+                return RunState.finished
+            case Outcome.not_finite:
+                return RunState.failed
+            case Outcome.interrupted:
+                return RunState.interrupted
 
 
 def train(config: Config, run_directory: Path) -> int:
@@ -38,13 +53,17 @@ def train(config: Config, run_directory: Path) -> int:
     """
     with terminate_like_an_interrupt():
         model_folder = prepare_model(config.model)
-        agreement = agreement_bound(config.parallel.precision, config.rollout.top_p)
+        agreement = agreement_bound(
+            config.parallel.precision, config.rollout.top_p, config.loss.objective
+        )
         with RunLog(config.tracking, run_directory, config.iterations, agreement) as log:
             log.note(f"run directory: {run_directory}")
             try:
                 with start(config, model_folder, log) as run:
                     save = partial(write_model_folder, model_folder, run_directory / "model")
-                    return _iterate_and_save(run, save)
+                    outcome = _iterate_and_save(run, save)
+                    log.ended(outcome.state)
+                    return outcome
             finally:
                 picture = run_directory / "reward.png"
                 if draw_reward(run_directory / "metrics.jsonl", picture, title=run_directory.name):
@@ -76,26 +95,21 @@ def _iterate_and_save(run: Run, save: Callable[[Sequence[bytes]], None]) -> Outc
 
 def _iterate(run: Run, weights: "PushedWeights") -> None:
     bad_steps = BadSteps(run.max_bad_steps)
+    numbers = count()
     _evaluate(run, trained=0)
     for iteration in range(run.iterations):
         clock = Clock()
-        run.log.phase("generating")
-        groups = run.source.generate(iteration)
+        selection = run.source.collect(iteration, run.log.phase)
         weights.prove()
-        generate_s = clock.lap()
-
-        run.log.phase("scoring")
-        scored = run.source.score(iteration, groups)
-        run.log.samples(iteration, scored)
-        reward_s = clock.lap()
+        run.log.samples(iteration, selection)
+        clock.lap()
 
         run.log.phase("training")
-        steps = run.prepare(run.plan(scored.groups))  # weights are fixed here, for whole steps
-        dropped = len(scored.groups) - sum(step.prompts for step in steps)
-        number = iteration * len(steps)
-        for offset, step in enumerate(steps[:-1]):
+        steps = run.prepare(run.plan(selection.trained))  # weights are fixed here, for whole steps
+        steps = steps or [EMPTY_STEP]
+        for step in steps[:-1]:
             metrics = run.trainer.train(step)
-            run.log.step(StepNumber(iteration, number + offset), metrics)
+            run.log.step(StepNumber(iteration, next(numbers)), metrics)
             bad_steps.count(metrics)
         last = run.trainer.train(steps[-1])
         train_s = clock.lap()
@@ -106,10 +120,10 @@ def _iterate(run: Run, weights: "PushedWeights") -> None:
         push_s = clock.lap()
 
         run.log.last_step(
-            StepNumber(iteration, number + len(steps) - 1),
+            StepNumber(iteration, next(numbers)),
             last,
-            rollout_metrics(scored.groups, len(scored.failures), dropped),
-            Times.of(scored.groups, generate_s, reward_s, train_s, push_s, clock.total()),
+            rollout_metrics(selection, sum(step.prompts for step in steps), kl_penalty_mean(steps)),
+            Times.of(selection, train_s, push_s, clock.total()),
         )
         bad_steps.count(last)
         if run.evaluates_after(iteration):

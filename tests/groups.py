@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 
 from slime.data import Finish, Group, Prompt, Rollout, Sample
+from slime.reward import RewardFailure
+from slime.rollout.selection import Round, Selection
 
 
 def sample(
@@ -36,3 +38,8 @@ def group(prompt_id: int, rewards: Sequence[float | None], active: Sequence[int]
         for i, (reward, tokens) in enumerate(zip(rewards, active, strict=True))
     )
     return Group(Prompt(prompt_id, f"question {prompt_id}", "42"), rollouts)
+
+
+def collected(groups: Sequence[Group], *failures: RewardFailure) -> Selection:
+    """What the loop gets when no filter is set, after 1 s of generation and half a second more."""
+    return Selection((Round(tuple(groups), failures, 1.0, 0.5),), tuple(groups))

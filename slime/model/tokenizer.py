@@ -55,6 +55,37 @@ class Tokenizer:
         )
         return text
 
+    def encode_response(self, prompt: str, response: str) -> list[int]:
+        """The tokens of `response` as it follows `prompt`, whose own tokens stay what they are.
+
+        It is read where it stands: SentencePiece models put a space before a text that stands
+        alone.  A text whose beginning would merge with the prompt's end is read alone.
+        """
+        return self._after(prompt, response) or self._alone(response)
+
+    def closing_token(self, texts: Sequence[str]) -> int:
+        """What a response in a text ends with: the first of `texts`, else the model's end token.
+
+        Raises ConfigError when there is neither.
+        """
+        if texts:
+            return self._single_token(texts[0])[0]
+        own = self._tokenizer.eos_token_id
+        if own is not None:
+            return int(own)
+        if self.end_token_ids:
+            return min(self.end_token_ids)
+        raise ConfigError(
+            "task.stop_tokens: the model names no end token, so one that ends every demonstration "
+            "must stand here"
+        )
+
+    @property
+    def end_texts(self) -> list[str]:
+        """The model's own end tokens as they are written in a text."""
+        texts: list[str] = self._tokenizer.convert_ids_to_tokens(sorted(self.end_token_ids))
+        return texts
+
     def stop_token_ids(self, texts: Iterable[str]) -> frozenset[int]:
         """The ids that end a rollout: the model's own end tokens and those of `texts`.
 
@@ -80,19 +111,21 @@ class Tokenizer:
         entry = self._tokenizer.get_vocab().get(text)
         if entry is not None:
             return [entry]
-        alone: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
-        within = self._within(text)
+        alone, within = self._alone(text), self._after("a", text)
         return within if len(within) == 1 else alone
 
-    def _within(self, text: str) -> list[int]:
+    def _alone(self, text: str) -> list[int]:
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return tokens
+
+    def _after(self, before: str, text: str) -> list[int]:
         """The tokens of `text` after another text; [] if they cannot be told from that one's.
 
         SentencePiece models put a space before a text that stands alone: a line end is two tokens
         there, but one inside a text.
         """
-        before: list[int] = self._tokenizer.encode("a", add_special_tokens=False)
-        both: list[int] = self._tokenizer.encode(f"a{text}", add_special_tokens=False)
-        return both[len(before) :] if both[: len(before)] == before else []
+        first, both = self._alone(before), self._alone(before + text)
+        return both[len(first) :] if both[: len(first)] == first else []
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:

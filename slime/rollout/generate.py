@@ -78,7 +78,7 @@ def generate(
     ]
     generations = iter(engine.generate(requests, sampling))
     return [
-        _group(prompt, prompt_tokens, [next(generations) for _ in range(samples)], tokenizer)
+        group_of(prompt, prompt_tokens, [next(generations) for _ in range(samples)], tokenizer)
         for prompt, prompt_tokens in zip(prompts, tokens, strict=True)
     ]
 
@@ -99,7 +99,7 @@ def evaluate(
     generations = engine.generate([Request(t, seed=0) for t in tokens], greedy)
     scored = scorer.score(
         [
-            _group(prompt, prompt_tokens, [generation], tokenizer)
+            group_of(prompt, prompt_tokens, [generation], tokenizer)
             for prompt, prompt_tokens, generation in zip(prompts, tokens, generations, strict=True)
         ]
     )
@@ -113,18 +113,39 @@ def evaluate(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Examiner:
+    """The evaluation of a run: always the same questions."""
+
+    engine: Engine
+    held_out: tuple[Prompt, ...]
+    tokenizer: Tokenizer
+    config: RolloutConfig
+    sampling: Sampling
+    scorer: Scorer
+
+    def __call__(self) -> Evaluation | None:
+        """None where nothing is held out."""
+        if not self.held_out:
+            return None
+        return evaluate(
+            self.engine, self.held_out, self.tokenizer, self.config, self.sampling, self.scorer
+        )
+
+
 def request_seed(seed: int, iteration: int, prompt_id: int, sample: int) -> int:
     """A seed of 64 bits that is the same everywhere (unlike Python's own hash)."""
     name = f"{seed} {iteration} {prompt_id} {sample}"
     return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())
 
 
-def _group(
+def group_of(
     prompt: Prompt,
     prompt_tokens: tuple[int, ...],
     generations: Sequence[Generation],
     tokenizer: Tokenizer,
 ) -> Group:
+    """The rollouts of a prompt, without rewards, one of one sample for each generation."""
     prompt_tokens_P = torch.tensor(prompt_tokens, dtype=torch.int64)
     rollouts = []
     for place, generation in enumerate(generations):

@@ -19,13 +19,13 @@ def encode_within_limit(
     tokens = tuple(tokenizer.encode(prompt.text))
     if not tokens:
         raise ConfigError(
-            f"task: the model's tokenizer makes no tokens of the prompt {_excerpt(prompt.text)}; "
+            f"task: the model's tokenizer makes no tokens of the prompt {excerpt(prompt.text)}; "
             f"change that prompt"
         )
     if len(tokens) > config.max_prompt_tokens:
         raise ConfigError(
             f"rollout.max_prompt_tokens={config.max_prompt_tokens}: the prompt "
-            f"{_excerpt(prompt.text)} has {len(tokens)} tokens; raise the limit or shorten it"
+            f"{excerpt(prompt.text)} has {len(tokens)} tokens; raise the limit or shorten it"
         )
     return tokens
 
@@ -48,10 +48,11 @@ def check_lengths(
         if len(tokens) > with_response:
             raise ConfigError(
                 f"rollout.max_response_tokens={config.max_response_tokens}: with the "
-                f"{len(tokens)} tokens of the prompt {_excerpt(prompt.text)} that is more than "
+                f"{len(tokens)} tokens of the prompt {excerpt(prompt.text)} that is more than "
                 f"the model's {positions} positions; lower it"
             )
 
 
-def _excerpt(text: str) -> str:
+def excerpt(text: str) -> str:
+    """As much of a text as fits into a message, in quotes."""
     return repr(text if len(text) <= 60 else f"{text[:57]}...")

@@ -160,6 +160,7 @@ def _group_to_json(group: Group) -> dict[str, Any]:
                 "text": rollout.text,
                 "finish": rollout.finish.value,
                 "reward": rollout.reward,
+                "shaping": rollout.shaping,
                 "samples": [_sample_to_json(sample) for sample in rollout.samples],
             }
             for rollout in group.rollouts
@@ -208,6 +209,7 @@ class _Reader:
             text=values["text"],
             finish=Finish(values["finish"]),
             reward=values["reward"],
+            shaping=values.get("shaping", 0.0),  # what came before 0.2 has none
         )
         _check_samples(rollout)
         return rollout

@@ -9,8 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slime.config.schema import ConfigError, IncompleteStep, ParallelConfig
-from slime.config.schema.steps import StepsError, step_sizes
+from slime.config.schema import (
+    ConfigError,
+    FilterConfig,
+    IncompleteStep,
+    ParallelConfig,
+    ZeroVarianceFilter,
+)
+from slime.config.schema.steps import StepsError, filtered_step_sizes, step_sizes
 from slime.data import Group, Rollout, Sample
 from slime.rollout.check import REPLAY_KEY, replay_problems
 from slime.rollout.replay import SavedIteration, read_iteration
@@ -23,6 +29,7 @@ class ReplayFacts:
     iterations: int
     steps_per_iteration: int
     incomplete_step: IncompleteStep
+    filter: FilterConfig  # zero_variance: iterations may have any number of groups
     parallel: ParallelConfig | None  # None: no layout has to fit
     temperature: float
     top_p: float
@@ -105,14 +112,20 @@ def _distribution_problems(
 
 
 def _step_problems(groups: Sequence[Group], run: ReplayFacts, where: str) -> Iterator[_Problem]:
-    if not groups or any(not group.rollouts for group in groups):
+    if any(not group.rollouts for group in groups):
+        yield _Problem("empty", f"{run.key}: {where} has a group without rollouts")
+        return
+    filtered = isinstance(run.filter, ZeroVarianceFilter)
+    if not groups and not filtered:
         yield _Problem(
             "empty",
-            f"{run.key}: {where} has a group without rollouts, or no groups at all",
+            f"{run.key}: {where} has no groups; a replay of what rollout/filter=zero_variance "
+            f"left needs rollout/filter=zero_variance too",
         )
         return
+    sizes = filtered_step_sizes if filtered else step_sizes
     try:
-        step_sizes(len(groups), run.steps_per_iteration, run.incomplete_step)
+        sizes(len(groups), run.steps_per_iteration, run.incomplete_step)
     except StepsError as wrong:
         yield _Problem(
             "steps",
@@ -130,6 +143,14 @@ def _value_problems(
                 "reward",
                 f"{run.key}: {where}: rollout {rollout.id} has the reward "
                 f"{rollout.reward}, it must be a finite number; score it and write that down",
+            )
+            break
+    for rollout in rollouts:
+        if not _is_finite(rollout.shaping):
+            yield _Problem(
+                "shaping",
+                f"{run.key}: {where}: rollout {rollout.id} has the shaping {rollout.shaping}, it "
+                f"must be a finite number (0: none)",
             )
             break
     for rollout in rollouts:

@@ -1,29 +1,29 @@
 """Where an iteration's scored groups come from: generated now, or saved by an earlier run."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from slime.config.schema import RolloutConfig
-from slime.data import Group, Prompt
-from slime.model.tokenizer import Tokenizer
-from slime.reward import ScoredGroups, Scorer
-from slime.rollout.engine import Engine, Sampling
-from slime.rollout.generate import Evaluation, evaluate, generate
+from slime.data import Group
+from slime.reward import Scorer
+from slime.reward.overlong import Shaping
+from slime.rollout.draws import Draws
+from slime.rollout.engine import Engine
+from slime.rollout.generate import Evaluation
 from slime.rollout.replay import load_iteration
-from slime.task import Task
+from slime.rollout.selection import Round, Select, Selection
+
+# Told what is going on.
+Phase = Callable[[str], None]
 
 
 class RolloutSource(Protocol):
     """What the loop asks for, iteration after iteration."""
 
-    def generate(self, iteration: int) -> list[Group]:
-        """The iteration's groups."""
-        ...
-
-    def score(self, iteration: int, groups: Sequence[Group]) -> ScoredGroups:
-        """The same groups with a reward on every rollout."""
+    def collect(self, iteration: int, phase: Phase) -> Selection:
+        """The iteration's groups, with a reward on every rollout."""
         ...
 
     def evaluate(self) -> Evaluation | None:
@@ -36,53 +36,57 @@ class RolloutSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Sampled:
-    """Rollouts of the task's prompts, from an engine."""
+class Drawn(RolloutSource):
+    """Rollouts of the task's prompts, drawn and scored as the run goes."""
 
-    engine: Engine
-    task: Task
-    tokenizer: Tokenizer
-    sampling: Sampling
+    draws: Draws
+    select: Select
     scorer: Scorer
-    config: RolloutConfig
-    seed: int
-    held_out: tuple[Prompt, ...]
-    keep: Callable[[int, Sequence[Group]], None]  # what becomes of an iteration's scored groups
+    shaping: Shaping
+    keep: Callable[[int, Sequence[Group]], None]  # what becomes of an iteration's trained groups
+    engine: Engine
+    examine: Callable[[], Evaluation | None]
 
-    def generate(self, iteration: int) -> list[Group]:
-        prompts = self.task.prompts(iteration, self.config.prompts_per_iteration)
-        return generate(
-            self.engine, prompts, self.tokenizer, self.config, self.sampling, self.seed, iteration
-        )
+    def collect(self, iteration: int, phase: Phase) -> Selection:
+        selection = self.select(lambda: self._round(iteration, phase))
+        self.keep(iteration, selection.trained)
+        return selection
 
-    def score(self, iteration: int, groups: Sequence[Group]) -> ScoredGroups:
+    def _round(self, iteration: int, phase: Phase) -> Round:
+        phase("generating")
+        start = time.perf_counter()
+        groups = self.draws(iteration)
+        generated = time.perf_counter()
+        phase("scoring")
         scored = self.scorer.score(groups)
-        self.keep(iteration, scored.groups)
-        return scored
+        shaped = tuple(_shaped(group, self.shaping) for group in scored.groups)
+        end = time.perf_counter()
+        return Round(shaped, scored.failures, generated - start, end - generated)
 
     def evaluate(self) -> Evaluation | None:
-        if not self.held_out:
-            return None
-        return evaluate(
-            self.engine, self.held_out, self.tokenizer, self.config, self.sampling, self.scorer
-        )
+        return self.examine()
 
     def load_weights(self, shards: Sequence[Any]) -> None:
         self.engine.load_weights(shards)
 
 
+def _shaped(group: Group, shaping: Shaping) -> Group:
+    rollouts = (replace(rollout, shaping=shaping(rollout)) for rollout in group.rollouts)
+    return replace(group, rollouts=tuple(rollouts))
+
+
 @dataclass(frozen=True, slots=True)
-class Replayed:
+class Replayed(RolloutSource):
     """Rollouts that rollout.save kept, rewards and all.  There is no engine."""
 
     folder: Path
 
-    def generate(self, iteration: int) -> list[Group]:
-        return load_iteration(self.folder, iteration)
-
-    def score(self, iteration: int, groups: Sequence[Group]) -> ScoredGroups:  # noqa: ARG002
-        """They were scored before they were saved."""
-        return ScoredGroups(tuple(groups), ())
+    def collect(self, iteration: int, phase: Phase) -> Selection:
+        """All of them: they were selected before they were saved."""
+        phase("reading rollouts")
+        start = time.perf_counter()
+        groups = tuple(load_iteration(self.folder, iteration))
+        return Selection((Round(groups, (), time.perf_counter() - start, 0.0),), groups)
 
     def evaluate(self) -> Evaluation | None:
         return None

@@ -7,7 +7,7 @@ from random import Random
 
 from slime.config.schema import ArithmeticTask
 from slime.data import Prompt
-from slime.task.protocol import HELD_OUT_IDS, Task
+from slime.task.protocol import HELD_OUT_IDS, Demonstration, Task
 
 _OPERATIONS = ("+", "-", "*")
 
@@ -49,12 +49,15 @@ class Arithmetic(Task):
         self._config = config
         self._seed = seed
 
-    def prompts(self, iteration: int, count: int) -> list[Prompt]:
-        random = Random(f"prompts {self._seed} {iteration}")
+    def prompts(self, draw: int, count: int) -> list[Prompt]:
+        random = Random(f"prompts {self._seed} {draw}")
         return [
-            self._prompt(iteration * count + place, self._draw(random, held_out=False))
+            self._prompt(draw * count + place, self._draw(random, held_out=False))
             for place in range(count)
         ]
+
+    def demonstrations(self, draw: int, count: int) -> list[Demonstration]:
+        return [self._demonstration(prompt) for prompt in self.prompts(draw, count)]
 
     def held_out(self, count: int) -> list[Prompt]:
         """Distinct questions; fewer than `count` where the sizes of numbers allow no more."""
@@ -74,6 +77,14 @@ class Arithmetic(Task):
             Question(factor, "*", factor),
         ):
             yield self._prompt(0, question)
+
+    def longest_demonstrations(self) -> Iterator[Demonstration]:
+        return (self._demonstration(prompt) for prompt in self.longest())
+
+    def _demonstration(self, prompt: Prompt) -> Demonstration:
+        """The answer, set off by a space where the prompt does not end with one."""
+        space = "" if prompt.text[-1].isspace() else " "
+        return Demonstration(prompt, f"{space}{prompt.answer}", "task=arithmetic:")
 
     def _prompt(self, prompt_id: int, question: Question) -> Prompt:
         text = self._config.template.replace("{question}", question.text)

@@ -9,7 +9,7 @@ from slime.config.schema import ConfigError, JsonlTask
 from slime.data import Prompt
 from slime.task.check import HELD_OUT_EVERY, accept, problems
 from slime.task.lines import Example, read_examples
-from slime.task.protocol import HELD_OUT_IDS, RenderChat, Task
+from slime.task.protocol import HELD_OUT_IDS, Demonstration, RenderChat, Task
 
 
 class Jsonl(Task):
@@ -30,9 +30,11 @@ class Jsonl(Task):
                 f"train on"
             )
 
-    def prompts(self, iteration: int, count: int) -> list[Prompt]:
-        first = iteration * count
-        return [self._prompt(i, self._drawn(i)) for i in range(first, first + count)]
+    def prompts(self, draw: int, count: int) -> list[Prompt]:
+        return [self._prompt(i, self._drawn(i)) for i in _places(draw, count)]
+
+    def demonstrations(self, draw: int, count: int) -> list[Demonstration]:
+        return [self._demonstration(i, self._drawn(i)) for i in _places(draw, count)]
 
     def held_out(self, count: int) -> list[Prompt]:
         """The first `count` held-out lines, or all of them if there are fewer."""
@@ -42,10 +44,19 @@ class Jsonl(Task):
         for example in (*self._train, *self._held_out):
             yield self._prompt(0, example)
 
+    def longest_demonstrations(self) -> Iterator[Demonstration]:
+        for example in self._train:
+            yield self._demonstration(0, example)
+
     def _drawn(self, place: int) -> Example:
         """The `place`-th example of the run."""
         epoch, within = divmod(place, len(self._train))
         return self._train[_order(len(self._train), self._seed, epoch)[within]]
+
+    def _demonstration(self, prompt_id: int, example: Example) -> Demonstration:
+        """What the line says to respond, else its bare answer."""
+        response = example.answer if example.response is None else example.response
+        return Demonstration(self._prompt(prompt_id, example), response, example.where)
 
     def _prompt(self, prompt_id: int, example: Example) -> Prompt:
         prompt = example.prompt
@@ -55,6 +66,11 @@ class Jsonl(Task):
                 f"{example.where} the model's chat template makes an empty text of the messages"
             )
         return Prompt(prompt_id, text, example.answer)
+
+
+def _places(draw: int, count: int) -> range:
+    """Where in the run the examples of a draw stand."""
+    return range(draw * count, (draw + 1) * count)
 
 
 @lru_cache(maxsize=2)

@@ -20,6 +20,7 @@ class Example:
     where: str  # config key, file and line, to begin a message with
     prompt: str | Messages
     answer: str
+    response: str | None  # what a model should say to the prompt, word for word
 
 
 def read_examples(key: str, path: Path) -> Iterator[Example]:
@@ -27,7 +28,7 @@ def read_examples(key: str, path: Path) -> Iterator[Example]:
 
     key: the config key that named the file.  Raises ConfigError with the file and the line number
     at the first line that is not one {"prompt", "answer"} or {"messages", "answer"} object, holds
-    a text that UTF-8 cannot, or an answer that is no finite number.
+    a text that UTF-8 cannot, an answer that is no finite number or a "response" that is no text.
     """
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
@@ -48,7 +49,9 @@ def _example(line: bytes, where: str, *, first: bool) -> Example:
         )
         if not isinstance(values, dict):
             raise ConfigError(f'{where} must be an object {{"prompt": ..., "answer": ...}}')
-        return Example(where, _prompt(values, where), _answer(values, where))
+        return Example(
+            where, _prompt(values, where), _answer(values, where), _response(values, where)
+        )
     except UnicodeDecodeError as error:
         raise ConfigError(f"{where} not UTF-8 (byte {error.start + 1})") from None
     except UnicodeEncodeError:
@@ -126,6 +129,16 @@ def _answer(values: dict[str, Any], where: str) -> str:
     text = str(answer)
     text.encode()
     return text
+
+
+def _response(values: dict[str, Any], where: str) -> str | None:
+    response = values.get("response")
+    if response is None:
+        return None
+    if not isinstance(response, str) or not response:
+        raise ConfigError(f'{where} "response" must be a text, got {_short(response)}')
+    response.encode()
+    return response
 
 
 def _short(value: Any) -> str:

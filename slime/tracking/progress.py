@@ -72,10 +72,10 @@ def _line(report: IterationReport, iterations: int, left: str) -> str:
     return "  ".join(
         [
             f"iteration {report.iteration + 1:>{width}}/{iterations}",
-            f"reward {rollout.reward_mean:.3f}",
-            f"length {rollout.response_tokens_mean:.1f}",
-            f"loss {_number(step.loss)}",
-            f"grad norm {_number(step.grad_norm)}",
+            f"reward {_number(rollout.reward_mean, '.3f')}",
+            f"length {_number(rollout.response_tokens_mean, '.1f')}",
+            f"loss {_number(step.loss, '.3g')}",
+            f"grad norm {_number(step.grad_norm, '.3g')}",
             f"{times.response_tokens_per_s:.0f} tokens/s",
             f"generate {times.generate_s:.1f}s train {times.train_s:.1f}s push {times.push_s:.1f}s",
             f"ETA {left}",
@@ -83,8 +83,8 @@ def _line(report: IterationReport, iterations: int, left: str) -> str:
     )
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _clock(seconds: float) -> str:

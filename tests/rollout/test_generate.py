@@ -2,12 +2,13 @@ import math
 
 import pytest
 import torch
+from parrot import Parrot
 
 from slime.config.schema import ArithmeticTask, ConfigError, FirstNumberReward, RolloutConfig
 from slime.config.schema import LocalEngine as LocalEngineConfig
 from slime.data import Finish, Prompt
 from slime.reward import Scorer
-from slime.rollout.engine import Generation, Sampling
+from slime.rollout.engine import Sampling
 from slime.rollout.generate import build_sampling, evaluate, generate, request_seed
 from slime.rollout.limits import check_lengths, encode_within_limit
 from slime.task import build_task
@@ -18,23 +19,6 @@ PROMPTS = [Prompt(3, "1 + 1 =", "2"), Prompt(4, "20 + 30 =", "50")]
 def config(**values):
     defaults = {"samples_per_prompt": 3, "max_prompt_tokens": 64}
     return RolloutConfig(engine=LocalEngineConfig(), **(defaults | values))
-
-
-class Parrot:
-    """Answers every request with the same text, and remembers what it was asked."""
-
-    def __init__(self, tokenizer, text, finish=Finish.length):
-        self.tokens = torch.tensor(tokenizer.encode(text))
-        self.finish = finish
-        self.asked = []
-
-    def generate(self, requests, sampling):
-        self.asked.append((list(requests), sampling))
-        log_probs = torch.linspace(-2, -1, len(self.tokens))
-        return [Generation(self.tokens, log_probs, self.finish) for _ in requests]
-
-    def load_weights(self, shards):
-        raise AssertionError(f"no weights were expected, got {shards}")
 
 
 def run(engine, tokenizer, seed=0, iteration=0, prompts=PROMPTS, **values):

@@ -15,6 +15,7 @@ from slime.rollout.replay import load_iteration, open_save_folder, read_iteratio
 SAMPLING = Sampling(0.7, 0.9, max_response_tokens=4, stop_token_ids=frozenset())
 
 float32 = st.floats(width=32)  # NaN and infinities too
+finite = st.floats(allow_nan=False, allow_infinity=False)
 tokens = st.integers(0, 2**40)
 
 
@@ -40,7 +41,8 @@ def rollouts(draw, prompt_id):
         samples=tuple(draw(st.lists(samples(prompt_id, rollout_id), min_size=1, max_size=3))),
         text=draw(st.text()),
         finish=draw(st.sampled_from(Finish)),
-        reward=draw(st.none() | st.floats(allow_nan=False, allow_infinity=False)),
+        reward=draw(st.none() | finite),
+        shaping=draw(finite),
     )
 
 
@@ -78,7 +80,8 @@ def group(reward=1.0):
         loss_mask_R=torch.tensor([True, False, True]),
         rollout_log_probs_R=torch.tensor([-0.5, -1.0, -2.0]),
     )
-    return Group(Prompt(1, "q", "a"), (Rollout(2, 1, (sample, sample), "t", Finish.stop, reward),))
+    rollout = Rollout(2, 1, (sample, sample), "t", Finish.stop, reward, shaping=-0.5)
+    return Group(Prompt(1, "q", "a"), (rollout,))
 
 
 @pytest.fixture
@@ -116,6 +119,7 @@ def test_the_files_are_those_of_the_documentation(folder):
                     "text": "t",
                     "finish": "stop",
                     "reward": 1,
+                    "shaping": -0.5,
                     "samples": 2
                     * [
                         {
@@ -136,6 +140,20 @@ def test_the_files_are_those_of_the_documentation(folder):
         "loss_mask": [True, False, True, True, False, True],
         "rollout_log_probs": [-0.5, -1.0, -2.0, -0.5, -1.0, -2.0],
     }
+
+
+def test_rollouts_that_were_saved_before_there_was_shaping_have_none(folder):
+    index = folder / "iteration_00001" / "rollouts.json"
+    older = index.read_text().replace('"shaping": -0.5,', "")
+    assert "shaping" not in older
+    index.write_text(older)
+    [group] = load_iteration(folder, 1)
+    assert (group.rollouts[0].reward, group.rollouts[0].shaping) == (1, 0.0)
+
+
+def test_an_iteration_in_which_nothing_was_trained_comes_back_empty(folder):
+    save_iteration(folder, SAMPLING, 3, [])
+    assert load_iteration(folder, 3) == []
 
 
 def test_an_iteration_is_never_overwritten_and_no_half_one_is_left(folder):

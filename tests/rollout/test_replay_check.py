@@ -6,7 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from slime.config.schema import ConfigError, IncompleteStep, ParallelConfig
+from slime.config.schema import (
+    ConfigError,
+    FilterConfig,
+    IncompleteStep,
+    ParallelConfig,
+    ZeroVarianceFilter,
+)
 from slime.data import Finish, Group, Prompt, Rollout, Sample
 from slime.rollout.engine import Sampling
 from slime.rollout.replay import save_iteration
@@ -18,6 +24,7 @@ FITS = ReplayFacts(
     iterations=2,
     steps_per_iteration=2,
     incomplete_step=IncompleteStep.refuse,
+    filter=FilterConfig(),
     parallel=ParallelConfig(max_tokens_per_microbatch=6),
     temperature=0.7,
     top_p=0.9,
@@ -147,7 +154,7 @@ def test_groups_that_do_not_fill_equal_steps_are_accepted_when_told_so(said, dec
         (group(2, prompt=()), "iteration 1 of HERE: rollout 2 has a sample without prompt tokens"),
         (
             Group(Prompt(2, "q", "a"), ()),
-            "iteration 1 of HERE has a group without rollouts, or no groups at all",
+            "iteration 1 of HERE has a group without rollouts",
         ),
     ],
 )
@@ -157,8 +164,32 @@ def test_values_that_cannot_be_trained_on_are_named(said, wrong, line):
 
 
 def test_an_iteration_without_groups_is_named(said):
-    [line] = said([])
-    assert line.startswith("rollout.engine.path: iteration 1 of HERE has a group without rollouts")
+    assert said([]) == [
+        "rollout.engine.path: iteration 1 of HERE has no groups; a replay of what "
+        "rollout/filter=zero_variance left needs rollout/filter=zero_variance too"
+    ]
+
+
+FILTERED = replace(FITS, filter=ZeroVarianceFilter(), incomplete_step=IncompleteStep.train)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 3])
+def test_a_filter_may_have_left_any_number_of_groups(said, left):
+    assert said([group(2 + i) for i in range(left)], FILTERED) == []
+
+
+def test_what_a_filter_left_must_split_where_nothing_else_is_said(said):
+    refuse = replace(FILTERED, incomplete_step=IncompleteStep.refuse)
+    [line] = said([group(2)], refuse)
+    assert line.startswith("steps_per_iteration=2: iteration 1 of HERE (rollout.engine.path) has 1")
+
+
+def test_shaping_written_by_hand_must_be_a_finite_number(tmp_path):
+    save_iteration(tmp_path, SAMPLING, 0, [group(0), group(1)])
+    index = tmp_path / "iteration_00000" / "rollouts.json"
+    index.write_text(index.read_text().replace('"shaping": 0.0', '"shaping": "-1"', 1))
+    with pytest.raises(ConfigError, match="rollout 0 has the shaping -1, it must be a finite"):
+        check_replay(tmp_path, replace(FITS, iterations=1), len)
 
 
 @pytest.mark.parametrize("reward", ["NaN", "Infinity", '"1"', "true", "1" + "0" * 400])

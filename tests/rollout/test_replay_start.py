@@ -41,9 +41,10 @@ def replayed(tmp_path, tiny_folder, monkeypatch):
 
     def replayed(groups, *overrides):
         start._keep("~/saved", SAMPLING)(0, groups)
-        fitting = ["rollout.temperature=0.7", "rollout.top_p=0.9", "iterations=1"]
+        fitting = {"rollout.temperature": "0.7", "rollout.top_p": "0.9", "iterations": "1"}
+        fitting |= dict(override.split("=") for override in overrides)
         replay = ["model=tiny", "rollout/engine=replay", 'rollout.engine.path="~/saved"']
-        config = read_command_line(loader, [*replay, *fitting, *overrides])
+        config = read_command_line(loader, [*replay, *(f"{k}={v}" for k, v in fitting.items())])
         plan = build_planner(
             config.loss, config.advantage, config.steps_per_iteration, config.incomplete_step
         )

@@ -45,6 +45,20 @@ def test_operations_are_equally_frequent():
         assert 900 < asked.count(operation) < 1100
 
 
+def test_a_demonstration_is_the_answer_as_the_prompt_asks_for_it():
+    prompts = task().prompts(3, 20)
+    assert [(d.prompt, d.response) for d in task().demonstrations(3, 20)] == [
+        (prompt, f" {prompt.answer}") for prompt in prompts
+    ]
+    spaced = task(template="{question} =\n").demonstrations(0, 20)
+    assert all(d.response == d.prompt.answer for d in spaced)
+
+
+def test_no_demonstration_is_longer_than_the_longest():
+    longest = max(len(d.response) for d in task().longest_demonstrations())
+    assert longest == max(len(d.response) for d in task().demonstrations(0, 2000))
+
+
 def test_prompts_depend_on_seed_and_iteration_alone():
     assert task(seed=1).prompts(3, 16) == task(seed=1).prompts(3, 16)
     assert texts(task(seed=1).prompts(3, 16)) != texts(task(seed=2).prompts(3, 16))

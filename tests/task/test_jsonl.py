@@ -47,6 +47,24 @@ def test_every_line_that_is_not_held_out_comes_once_an_epoch(write):
     assert all(p.answer == p.text[1:] for p in drawn)
 
 
+def test_a_demonstration_is_the_response_of_a_line_else_its_answer(write):
+    lines = [{**line, "response": f"It is {line['answer']}."} for line in numbered(3)]
+    lines += [{**line, "response": None} for line in numbered(3, first=3)]
+    path = write(*lines, *numbered(3, first=6))
+    a_task = task(path, evaluation_path=write(*numbered(1, first=50), name="held.jsonl"))
+    demonstrations = a_task.demonstrations(2, 4)
+    assert [each.prompt for each in demonstrations] == a_task.prompts(2, 4)
+    whole = {each.prompt.text: each for each in a_task.demonstrations(0, 9)}
+    assert [whole[f"q{i}"].response for i in (0, 2, 3, 8)] == ["It is 0.", "It is 2.", "3", "8"]
+    assert whole["q4"].where == f"task.path: {path} line 5:"
+
+
+def test_the_longest_demonstrations_are_those_that_are_trained_on(write):
+    path = write(*numbered(9), {"prompt": "held", "answer": "1", "response": "no" * 99})
+    responses = {each.response for each in task(path).longest_demonstrations()}
+    assert responses == {str(i) for i in range(9)}
+
+
 def test_the_order_depends_on_the_seed_alone(write):
     path = write(*numbered(40))
     assert task(path, seed=1).prompts(2, 8) == task(path, seed=1).prompts(2, 8)
@@ -126,6 +144,10 @@ def test_empty_lines_and_a_byte_order_mark_are_no_mistakes(write):
             '{"messages": [{"role": "user", "role": "x", "content": "a"}], "answer": "1"}',
             'an object has the key "role" twice',
         ),
+        ({"prompt": "a", "answer": "1", "response": 1}, '"response" must be a text, got 1'),
+        ({"prompt": "a", "answer": "1", "response": ""}, '"response" must be a text, got ""'),
+        ({"prompt": "a", "answer": "1", "response": ["b"]}, '"response" must be a text'),
+        ('{"prompt": "a", "answer": "1", "response": "\\udfff"}', "half of a surrogate pair"),
         ("[" * 100_000 + "]" * 100_000, "nested too deeply"),
         ('{"prompt": "a", "answer": ' + "[" * 100_000 + "}", "nested too deeply"),
     ],

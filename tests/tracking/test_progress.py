@@ -1,19 +1,19 @@
 import io
 from dataclasses import replace
 
-from groups import group
+from groups import collected, group
 from rich.console import Console
 
 from slime.data.metrics import NOTHING_TO_TRAIN
 from slime.tracking.progress import IterationReport, RunProgress
 from slime.tracking.records import Times, rollout_metrics
 
-GROUPS = [group(1, [1.0, 0.0], [2, 4])]
+SELECTION = collected([group(1, [1.0, 0.0], [2, 4])])
 REPORT = IterationReport(
     iteration=0,
-    rollout=rollout_metrics(GROUPS, 0, 0),
+    rollout=rollout_metrics(SELECTION, trained_prompts=1),
     step=replace(NOTHING_TO_TRAIN, loss=1.5e-9, grad_norm=None, skipped=True),
-    times=Times.of(GROUPS, 1.0, 0.0, 6.0, 0.5, iteration_s=10.0),
+    times=Times.of(SELECTION, 6.0, 0.5, iteration_s=10.0),
 )
 
 
@@ -38,3 +38,12 @@ def test_on_a_terminal_the_phase_and_the_time_left_stay_in_view():
     assert "generating" in text
     assert "0:30 left" in text
     assert "iteration 1/4" in text
+
+
+def test_an_iteration_that_replays_nothing_has_no_numbers_to_show():
+    nothing = collected([])
+    rollout, times = rollout_metrics(nothing, trained_prompts=0), Times.of(nothing, 6.0, 0.5, 10.0)
+    out = io.StringIO()
+    with RunProgress(4, Console(file=out, width=300, highlight=False)) as progress:
+        progress.iteration(replace(REPORT, rollout=rollout, times=times))
+    assert out.getvalue().startswith("iteration 1/4  reward -  length -  loss 1.5e-09")

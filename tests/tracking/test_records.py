@@ -1,13 +1,15 @@
 import json
 import math
+from dataclasses import replace
 
 import pytest
-from groups import group, sample
+from groups import collected, group, sample
 
-from slime.config.schema import NoTracking, TensorBoardTracking
 from slime.data import Finish, Group, Prompt, Rollout
+from slime.reward import RewardFailure
+from slime.rollout.selection import Round, Selection
+from slime.tracking.json_lines import JsonLines
 from slime.tracking.records import Times, rollout_metrics
-from slime.tracking.sinks import JsonLines, build_sinks
 
 
 def test_rollout_metrics_are_means_over_rollouts_not_over_samples():
@@ -20,7 +22,8 @@ def test_rollout_metrics_are_means_over_rollouts_not_over_samples():
         reward=1.0,
     )
     groups = [group(1, [1.0, 0.0], [2, 4]), Group(Prompt(3, "q", "a"), (fan_out,))]
-    metrics = rollout_metrics(groups, reward_failures=1, dropped_prompts=0)
+    failure = RewardFailure(100, "q", "r", "a", "boom")
+    metrics = rollout_metrics(collected(groups, failure), trained_prompts=2)
     assert metrics.rollouts == 3
     assert metrics.prompts == 2
     assert metrics.reward_mean == pytest.approx(2 / 3)
@@ -34,19 +37,72 @@ def test_rollout_metrics_are_means_over_rollouts_not_over_samples():
     assert metrics.neg_logprob_mean == pytest.approx(0.75)  # -1 to -0.5, evenly, in each sample
 
 
+MIXED = group(1, [1.0, 0.0, 0.0, 0.0], [2, 4, 2, 4])
+RIGHT = group(2, [1.0, 1.0], [2, 4])
+WRONG = group(3, [0.0, 0.0], [2, 4])
+
+
+def filtered(*rounds, trained, unfilled=0):
+    drawn = tuple(Round(groups, (), 1.0, 0.5) for groups in rounds)
+    return Selection(drawn, trained, unfilled)
+
+
+def test_what_a_filter_left_out_still_counts_in_every_mean():
+    selection = filtered((RIGHT, WRONG), (MIXED,), trained=(MIXED,))
+    metrics = rollout_metrics(selection, trained_prompts=1)
+    assert metrics == replace(
+        rollout_metrics(collected([RIGHT, WRONG, MIXED]), trained_prompts=3),
+        rounds=2,
+        filtered_prompts=2,
+        trained_reward_mean=0.25,
+    )
+    assert metrics.reward_mean == pytest.approx(3 / 8)
+    assert metrics.zero_variance_fraction == pytest.approx(2 / 3)
+
+
+def test_every_prompt_is_trained_filtered_or_dropped():
+    selection = filtered((RIGHT, WRONG, MIXED), trained=(MIXED, RIGHT), unfilled=1)
+    metrics = rollout_metrics(selection, trained_prompts=1)
+    assert (metrics.prompts, metrics.filtered_prompts, metrics.dropped_prompts) == (3, 1, 1)
+    assert (metrics.rounds, metrics.unfilled_prompts) == (1, 1)
+
+
+def test_where_a_filter_left_nothing_there_is_no_mean_of_it():
+    metrics = rollout_metrics(filtered((RIGHT, WRONG), trained=()), trained_prompts=0)
+    assert metrics.trained_reward_mean is None
+    assert metrics.reward_mean == pytest.approx(0.5)
+
+
+def test_an_iteration_that_replays_nothing_has_no_means():
+    metrics = rollout_metrics(collected([]), trained_prompts=0)
+    assert (metrics.reward_mean, metrics.reward_std, metrics.shaping_mean) == (None, None, None)
+    assert (metrics.prompts, metrics.response_tokens_max, metrics.neg_logprob_mean) == (0, 0, 0.0)
+
+
+def test_shaping_has_a_mean_of_its_own_and_is_in_no_reward():
+    first, second = RIGHT.rollouts
+    shaped = replace(RIGHT, rollouts=(first, replace(second, shaping=-0.5)))
+    metrics = rollout_metrics(collected([shaped]), trained_prompts=1)
+    assert (metrics.shaping_mean, metrics.reward_mean) == (-0.25, 1.0)
+    assert metrics.zero_variance_fraction == 1
+
+
 def test_a_rollout_without_a_reward_is_an_error():
     with pytest.raises(ValueError, match="no reward"):
-        rollout_metrics([group(1, [1.0, None], [2, 4])], 0, 0)
+        rollout_metrics(collected([group(1, [1.0, None], [2, 4])]), trained_prompts=1)
 
 
-def test_throughput_is_response_tokens_over_the_whole_iteration():
-    times = Times.of([group(1, [1.0, 0.0], [2, 4])], 1.0, 0.5, 2.0, 0.25, iteration_s=4.0)
-    assert times.response_tokens_per_s == pytest.approx(6 / 4)
+def test_times_and_throughput_are_over_all_rounds_and_the_whole_iteration():
+    selection = filtered((WRONG,), (MIXED,), trained=(MIXED,))
+    times = Times.of(selection, train_s=2.0, push_s=0.25, iteration_s=6.0)
+    assert (times.generate_s, times.reward_s) == (2.0, 1.0)
+    assert (times.train_s, times.push_s, times.iteration_s) == (2.0, 0.25, 6.0)
+    assert times.response_tokens_per_s == pytest.approx((6 + 12) / 6)
 
 
 def test_a_json_line_is_on_disk_as_soon_as_it_is_written(tmp_path):
     sink = JsonLines(tmp_path / "metrics.jsonl")
-    sink.write({"iteration": 0, "train/loss": 1e-9}, 0)
+    sink.write({"iteration": 0, "train/loss": 1e-9})
     assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {
         "iteration": 0,
         "train/loss": 1e-9,
@@ -62,7 +118,7 @@ def test_the_metrics_of_another_run_are_never_added_to(tmp_path):
 
 def test_text_that_utf8_cannot_hold_is_escaped_and_not_fatal(tmp_path):
     sink = JsonLines(tmp_path / "samples.jsonl")
-    sink.write({"response": "a \ud800 b"}, 0)
+    sink.write({"response": "a \ud800 b"})
     sink.close()
     assert json.loads((tmp_path / "samples.jsonl").read_text())["response"] == "a \ud800 b"
 
@@ -70,25 +126,5 @@ def test_text_that_utf8_cannot_hold_is_escaped_and_not_fatal(tmp_path):
 def test_a_record_with_nan_is_refused_because_it_is_not_json(tmp_path):
     sink = JsonLines(tmp_path / "metrics.jsonl")
     with pytest.raises(ValueError, match="JSON"):
-        sink.write({"train/loss": math.nan}, 0)
+        sink.write({"train/loss": math.nan})
     sink.close()
-
-
-def test_tensorboard_gets_the_same_numbers_under_the_same_names(tmp_path):
-    with build_sinks(TensorBoardTracking(), tmp_path) as sinks:
-        record = {"iteration": 3, "step": 7, "train/loss": 0.25, "train/grad_norm": None}
-        sinks.write(record | {"rollout/reward_mean": 0.5}, 3)
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert set(events.Tags()["scalars"]) == {"train/loss", "rollout/reward_mean"}
-    [loss], [reward] = events.Scalars("train/loss"), events.Scalars("rollout/reward_mean")
-    assert (loss.step, loss.value) == (7, 0.25)
-    assert (reward.step, reward.value) == (3, 0.5)
-
-
-def test_no_tracking_writes_metrics_jsonl_only(tmp_path):
-    with build_sinks(NoTracking(), tmp_path) as sinks:
-        sinks.write({"iteration": 0}, 0)
-    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
