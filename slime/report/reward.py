@@ -33,7 +33,7 @@ def read_curves(metrics: Path) -> RewardCurves:
     held_out: list[tuple[int, float]] = []
     for line in metrics.read_text(encoding="utf-8").splitlines():
         record = json.loads(line)
-        if "rollout/reward_mean" in record:
+        if record.get("rollout/reward_mean") is not None:
             sampled.append((record["iteration"], record["rollout/reward_mean"]))
         if "evaluation/reward_mean" in record:
             held_out.append((record["iteration"], record["evaluation/reward_mean"]))
