@@ -5,33 +5,39 @@ python launch.py loss/aggregation=constant loss.divisor=40960
 """
 
 import sys
-import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from slime.check import preflight as check_problems
-from slime.check.sweep import EndedJob, print_sweep
-from slime.config import application, provenance
-from slime.config.build import build
-from slime.config.errors import CONFIG_ERROR, one_line_errors, report
-from slime.config.flags import read_arguments
+from slime.check.sweep import print_sweep
+from slime.cluster.interrupt import terminate_like_an_interrupt
+from slime.cluster.kept import one_ray
+from slime.config import application, completion
+from slime.config.commands import (
+    command_that_reads,
+    difference_to,
+    read_config,
+    recipe_list,
+    report_folder,
+    run_folders,
+    with_lists,
+)
+from slime.config.ended import INTERRUPTED, EndedJob
+from slime.config.errors import one_line_errors
+from slime.config.flags import CommandLine, read_arguments
 from slime.config.functions import function_problems
 from slime.config.help import help_text
+from slime.config.job import Job
 from slime.config.preflight import register_check
+from slime.config.recipes import user_folders
+from slime.config.rerun import with_past_run
 from slime.config.schema import Command, Config, ConfigError, CustomLoss
 from slime.config.store import register, registered_recipes
-from slime.model import check as model_check
-from slime.reward.check import answer_problem
-from slime.rollout import check as rollout_check
-from slime.task import check as task_check
+from slime.job import dispatch
+from slime.job.summary import print_summary
 
 CONF = Path(__file__).resolve().parent / "conf"
 RECIPES = Path(__file__).resolve().parent / "recipes"
-
-CRASH, INTERRUPTED = 1, 130
 
 
 def main() -> int:
@@ -39,34 +45,73 @@ def main() -> int:
     try:
         with one_line_errors():
             command_line = read_arguments(sys.argv[1:])
-            register(RECIPES)
+            if command_line.completion is not None:
+                print(completion.script(command_line.completion, Path(__file__).resolve()))
+                return 0
+            register(RECIPES, *user_folders())
             if command_line.help:
                 print(help_text(CONF, registered_recipes()))
                 return 0
+            command_line = with_past_run(with_lists(command_line), CONF)
             if command_line.show:
                 print(application.show(command_line, CONF), end="")
                 return 0
+            if command_that_reads(command_line):
+                return read(command_line)
             register_check(problems_of_files)
-            jobs = application.run(command_line, CONF, run_job)
+            jobs = run(command_line)
     except KeyboardInterrupt:
         return INTERRUPTED
-    failed = [number for number, job in enumerate(jobs) if job.exit_code]
     if command_line.multirun:
         print_sweep(jobs)
-    if failed and command_line.multirun:
-        codes = ", ".join(f"#{number} (exit code {jobs[number].exit_code})" for number in failed)
-        print(f"{len(failed)} of {len(jobs)} jobs failed: {codes}", file=sys.stderr)
-    return jobs[failed[0]].exit_code if failed else 0
+        print_summary(jobs)
+    return next((job.exit_code for job in jobs if job.exit_code), 0)
+
+
+def run(command_line: CommandLine) -> list[EndedJob]:
+    """One run, or the jobs of a sweep; no process is left when they have ended, however."""
+    argv = tuple(sys.argv)
+    if not command_line.multirun:
+        return application.run(command_line, CONF, Job(dispatch.run, argv))
+    with terminate_like_an_interrupt(), one_ray():
+        return application.run(command_line, CONF, Job(dispatch.run_in_sweep, argv))
+
+
+def read(command_line: CommandLine) -> int:
+    """A command that starts no run.  -> the exit code"""
+    config = read_config(command_line, CONF)
+    match config.command:
+        case Command.recipes:
+            print(recipe_list())
+        case Command.diff:
+            print(difference_to(config, command_line, CONF))
+        case Command.report:
+            runs, folder = run_folders(config), report_folder(config)
+            from slime.report.command import write_report
+
+            return write_report(runs, folder)
+    return 0
 
 
 def problems_of_files(config: Config) -> Iterator[str]:
-    """What small files and folders say before a run starts."""
+    """What small files and folders say before a run starts.
+
+    Imported here, because a config that is wrong by itself ends without.
+    """
+    from slime.check import preflight as check_problems
+    from slime.model import check as model_check
+    from slime.reward.check import answer_problem
+    from slime.rollout import check as rollout_check
+    from slime.task import check as task_check
+    from slime.tracking import check as tracking_check
+
     yield from model_check.problems(config.model)
     yield from model_check.layout_problems(config.model, config.parallel)
     yield from task_check.problems(config.task, partial(answer_problem, config.reward))
     yield from rollout_check.problems(config.rollout, config.iterations)
     yield from function_problems(config)
     yield from _problems_of_weights(config)
+    yield from tracking_check.problems(config.tracking)
     yield from check_problems.problems(config)
 
 
@@ -80,40 +125,6 @@ def _problems_of_weights(config: Config) -> Iterator[str]:
         build_aggregation(config.loss)
     except ConfigError as wrong:
         yield from str(wrong).splitlines()
-
-
-def run_job(cfg: DictConfig) -> EndedJob:
-    """One run, to its end: a job that fails does not take the rest of a sweep with it."""
-    run_directory = None
-    try:
-        config = build(cfg)
-        run_directory = provenance.write(config)
-        code = dispatch(config, run_directory)
-    except Exception as error:
-        if report(error):
-            return EndedJob(CONFIG_ERROR, run_directory)
-        traceback.print_exception(error)
-        return EndedJob(CRASH, run_directory)
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
-    return EndedJob(code, run_directory)
-
-
-def dispatch(config: Config, run_directory: Path) -> int:
-    """Everything heavy is imported here, after the config proved right.  -> the exit code"""
-    match config.command:
-        case Command.train:
-            from slime.train import train
-
-            return train(config, run_directory)
-        case Command.check:
-            from slime.check.check import check
-
-            return check(config, run_directory)
-        case Command.explain:
-            from slime.check.explain import explain
-
-            return explain(config, run_directory)
 
 
 if __name__ == "__main__":

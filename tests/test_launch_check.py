@@ -73,7 +73,8 @@ def test_a_sweep_ends_with_one_table_and_one_failure_fails_it(tmp_path):
         check=False,
     )
     assert done.returncode == 1
-    assert done.stderr == "1 of 2 jobs failed: #1 (exit code 1)\n"
+    [sweep] = (tmp_path / "runs").iterdir()
+    assert done.stderr == f"1 of 2 jobs failed:\n  #1: exit code 1: runs/{sweep.name}/1\n"
     table = done.stdout.partition("check of every job")[2].splitlines()
     right, wrong = [line.split() for line in table if line.strip().startswith("#")]
     assert right[:2] == ["#0", "loss/aggregation=sample_mean"]

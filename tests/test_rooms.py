@@ -21,14 +21,20 @@ ALLOWED = {
     "distributed": {"data", "loss"},
     "megatron": {"data", "loss", "model", "distributed"},
     "plan": {"data", "loss", "advantage"},
+    "kl_in_reward": {"data", "loss", "advantage", "plan"},
     "tracking": {"data", "model", "reward", "rollout"},
     "report": set(),
     "cluster": {"data", "rollout", "distributed", "megatron"},
     "start": {
-        "data", "plan", "model", "task", "reward", "rollout", "megatron", "cluster", "tracking",
+        "data", "plan", "kl_in_reward", "model", "task", "reward", "rollout", "megatron", "cluster",
+        "tracking",
     },
-    "check": {"cluster", "data", "loss", "model", "plan", "report", "rollout", "start"},
+    "check": {
+        "cluster", "config", "data", "kl_in_reward", "loss", "model", "plan", "report", "rollout",
+        "start",
+    },
     "train": {"cluster", "data", "model", "report", "start", "tracking"},
+    "job": {"check", "cluster", "config", "train"},
 }  # fmt: skip
 
 # library -> the rooms that may import it
@@ -40,6 +46,12 @@ HOMES = {
     "megatron": {"distributed", "megatron"},
     "transformers": {"model", "rollout"},
     "matplotlib": {"report"},
+    "tensorboard": {"tracking"},
+    "wandb": {"tracking"},
+    "mlflow": {"tracking"},
+    "pandas": {"report"},
+    "scipy": {"report"},
+    "jinja2": {"report"},
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
+from slime.cluster.ending import placed
 from slime.cluster.session import cores
 from slime.config.schema import ClusterConfig, ConfigError
 
@@ -23,7 +24,7 @@ def place(actor: type, config: ClusterConfig, *, threads: int, gpus: float) -> A
         num_gpus=gpus,
         runtime_env={"env_vars": environment},
     )(actor)
-    return remote.remote()
+    return placed(remote.remote())
 
 
 def threads_for(workers: int) -> int:

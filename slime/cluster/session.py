@@ -1,10 +1,12 @@
 """Our own Ray on this machine, or somebody's that is already running."""
 
+import gc
 import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,10 +17,13 @@ from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
 
+from slime.cluster.ending import end_actors, forget_actors, wait_for_all_resources
+from slime.cluster.kept import KeptRay, end_kept_ray, environment, keep, keeps_ray, kept_ray
 from slime.config.schema import ClusterConfig, ConfigError
 
 _CONNECT_SECONDS = 5.0
 _WORKERS_PER_CORE = 16
+_TRIES, _TRY_SECONDS = 20, 0.1
 
 
 def cores() -> int:
@@ -36,10 +41,11 @@ class GpuShares:
 
 @contextmanager
 def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iterator[GpuShares]:
-    """Ray is up inside the block and gone, with every process it started, after it.
+    """Ray is up inside the block; after it, every actor that was placed there is gone.
 
-    A private Ray advertises one CPU per actor: on a small machine the actors take turns anyway,
-    and scheduling must never wait for a core that does not exist.
+    So is Ray itself with every process it started, unless slime.cluster.kept has it wait for the
+    next job.  A private Ray advertises one CPU per actor: on a small machine the actors take turns
+    anyway, and scheduling must never wait for a core that does not exist.
     Raises ConfigError when the cluster at config.address cannot be reached, or has no room.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -47,13 +53,14 @@ def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iter
     actors = train_workers + engines
     if config.address is None:
         _refuse_a_crowd(train_workers)
-        _start_private_ray(actors)
+        end = _private_ray(max(actors, cores()))
     else:
-        _join(config.address)
+        end_kept_ray()
+        end = _join(config.address)
     # Ray has put a handler of its own there, which exits at once; ours lets a run end well.
     signal.signal(signal.SIGTERM, terminate)
     try:
-        free = ray.available_resources()
+        free = _free_resources(actors)
         if free.get("CPU", 0) < actors:
             raise ConfigError(
                 f"cluster.address={config.address}: the cluster has {free.get('CPU', 0):g} free "
@@ -62,7 +69,7 @@ def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iter
             )
         yield gpu_shares(int(free.get("GPU", 0)), train_workers, engines)
     finally:
-        ray.shutdown()
+        end()
 
 
 def gpu_shares(gpus: int, train_workers: int, engines: int) -> GpuShares:
@@ -93,20 +100,45 @@ def _refuse_a_crowd(train_workers: int) -> None:
         )
 
 
-def _start_private_ray(actors: int) -> None:
+def _private_ray(cpus: int) -> Callable[[], None]:
+    """Start one, or take the one that an earlier job has left.  -> what ends the job"""
+    gc.collect()  # a cycle that holds references to weights of that job keeps them in Ray
+    if kept_ray(cpus) is None:
+        _start_private_ray(cpus)
+        if not keeps_ray():
+            return _stop
+        keep(KeptRay(cpus, environment(), _stop))
+    return _leave_to_the_next_job
+
+
+def _stop() -> None:
+    forget_actors()
+    ray.shutdown()
+
+
+def _leave_to_the_next_job() -> None:
+    try:
+        end_actors()
+        wait_for_all_resources()
+    except Exception:
+        end_kept_ray()  # the next job may not find it like this; it starts another
+
+
+def _start_private_ray(cpus: int) -> None:
     # Ray's own switch between one node and a cluster: on one node every server listens on the
     # loopback interface only.  Its variable is read when Ray is imported, hence the constant.
     ray_constants.ENABLE_RAY_CLUSTER = False
     ray.init(
         address="local",
-        num_cpus=max(actors, cores()),
+        num_cpus=cpus,
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
 
 
-def _join(address: str) -> None:
+def _join(address: str) -> Callable[[], None]:
+    """-> what ends the job there"""
     logging.getLogger("ray").setLevel(logging.ERROR)
     ray_constants.ENABLE_RAY_CLUSTER = True
     try:
@@ -122,3 +154,21 @@ def _join(address: str) -> None:
             f"cluster.address={address}: no Ray cluster answers ({reason}); start one with "
             "'ray start --head', or write cluster=local for a private one"
         ) from error
+    return _leave
+
+
+def _leave() -> None:
+    try:
+        end_actors()
+    finally:
+        _stop()
+
+
+def _free_resources(cpus: int) -> dict[str, float]:
+    """What Ray has to give.  What another job had comes back a moment after that has ended."""
+    for _ in range(_TRIES):
+        free: dict[str, float] = ray.available_resources()
+        if free.get("CPU", 0) >= cpus:
+            break
+        time.sleep(_TRY_SECONDS)
+    return free

@@ -1,38 +1,47 @@
 """Hydra's run and multirun, with every problem of a command line reported instead of the first."""
 
+import os
+import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from hydra import version
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import run_job
 from hydra.errors import HydraException
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from slime.config.compose import ROOT_CONFIG, compose, search_path
+from slime.config.ended import EndedJob, ended_job
 from slime.config.explain import explain
 from slime.config.flags import CommandLine
+from slime.config.optuna import read_study, study_problems
 from slime.config.overrides import read_command_line
+from slime.config.plugins import OPTUNA, SWEEPER, maximise, with_named
+from slime.config.preflight import check_run, check_sweep
 from slime.config.schema import ConfigError
 from slime.config.sweep import read_sweep, sweep_problems
 
-Result = TypeVar("Result")
+Task = Callable[[DictConfig], float | None]
 
 
-def run(command_line: CommandLine, conf: Path, job: Callable[[DictConfig], Result]) -> list[Result]:
-    """Run the job, or all jobs of the sweep.  -> what each returned, in order
+def run(command_line: CommandLine, conf: Path, task: Task) -> list[EndedJob]:
+    """Run the job, or all jobs of the sweep.  -> how each ended, by what it left, in order
 
     conf: the folder of the config groups.  Raises ConfigError with a line for each problem.
     """
-    with _hydra(conf) as hydra, _every_problem(hydra.config_loader, command_line):
-        overrides = list(command_line.overrides)
-        if not command_line.multirun:
-            return [hydra.run(ROOT_CONFIG, job, overrides).return_value]
-        batches = hydra.multirun(ROOT_CONFIG, job, [*overrides, "hydra.mode=MULTIRUN"])
-        return [result.return_value for batch in batches for result in batch]
+    with_named(command_line.overrides)
+    with _hydra(conf) as hydra:
+        if command_line.multirun:
+            return _run_sweep(hydra, command_line, task)
+        return [_run_one(hydra, command_line, task)]
 
 
 def show(command_line: CommandLine, conf: Path) -> str:
@@ -40,6 +49,7 @@ def show(command_line: CommandLine, conf: Path) -> str:
 
     Raises ConfigError with a line for each problem that keeps it from composing.
     """
+    with_named(command_line.overrides)
     with _hydra(conf) as hydra, _every_problem(hydra.config_loader, command_line):
         cfg = compose(hydra.config_loader, command_line.overrides)
         if command_line.resolve:
@@ -50,6 +60,68 @@ def show(command_line: CommandLine, conf: Path) -> str:
     return OmegaConf.to_yaml(part)
 
 
+def _run_one(hydra: Hydra, command_line: CommandLine, task: Task) -> EndedJob:
+    # Hydra would stop at the first mistake, and everything would have to be composed once more.
+    read_command_line(hydra.config_loader, command_line.overrides)
+    with _every_problem(hydra.config_loader, command_line):
+        cfg = _composed(hydra, list(command_line.overrides), RunMode.RUN)
+    check_run(cfg)
+    done = run_job(
+        hydra_context=_context(hydra, cfg),
+        task_function=task,
+        config=cfg,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+    )
+    _ = done.return_value  # raises what the task raised
+    assert done.hydra_cfg is not None
+    return ended_job(0, Path(done.hydra_cfg.hydra.runtime.output_dir))
+
+
+def _run_sweep(hydra: Hydra, command_line: CommandLine, task: Task) -> list[EndedJob]:
+    with _every_problem(hydra.config_loader, command_line):
+        overrides = [*command_line.overrides, "hydra.mode=MULTIRUN"]
+        cfg = _composed(hydra, overrides, RunMode.MULTIRUN)
+    jobs = check_sweep(hydra.config_loader, cfg)
+    sweeper = Plugins.instance().instantiate_sweeper(
+        config=cfg, hydra_context=_context(hydra, cfg), task_function=task
+    )
+    arguments = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
+    assert isinstance(arguments, list)
+    try:
+        sweeper.sweep(arguments=arguments)
+    except Exception as error:  # a launcher that lost a process, a sweeper without any result
+        _tell(error)
+    folder = Path(cfg.hydra.sweep.dir)
+    return [ended_job(number, folder / str(number)) for number in _numbers(folder, jobs)]
+
+
+def _numbers(folder: Path, jobs: int | None) -> Sequence[int]:
+    """The jobs of the sweep: those that have a folder, where the sweeper makes them up."""
+    if jobs is not None:
+        return range(jobs)
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdecimal())
+
+
+def _tell(error: Exception) -> None:
+    """What stopped a sweep that its jobs do not know of."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exception(error)
+    first = (str(error).strip() or "no reason given").splitlines()[0]
+    print(f"the sweep stopped: {type(error).__name__}: {first}", file=sys.stderr)
+
+
+def _composed(hydra: Hydra, overrides: list[str], mode: RunMode) -> DictConfig:
+    cfg = hydra.compose_config(ROOT_CONFIG, overrides, mode, with_log_configuration=True)
+    if cfg.hydra.mode is None:
+        cfg.hydra.mode = mode
+    return cfg
+
+
+def _context(hydra: Hydra, cfg: DictConfig) -> HydraContext:
+    return HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(cfg))
+
+
 @contextmanager
 def _hydra(conf: Path) -> Iterator[Hydra]:
     """What @hydra.main sets up.
@@ -58,7 +130,9 @@ def _hydra(conf: Path) -> Iterator[Hydra]:
     """
     version.setbase("1.3")
     try:
-        yield Hydra.create_main_hydra2("launch", search_path(conf))
+        hydra = Hydra.create_main_hydra2("launch", search_path(conf))
+        maximise()
+        yield hydra
     finally:
         GlobalHydra.instance().clear()
 
@@ -90,6 +164,8 @@ def _job_problems(loader: ConfigLoader, overrides: Sequence[str]) -> list[str]:
 
 def _sweep_problems(loader: ConfigLoader, overrides: Sequence[str]) -> list[str]:
     try:
+        if f"{SWEEPER}={OPTUNA}" in overrides:
+            return study_problems(read_study(loader, overrides, read_command_line))
         return sweep_problems(read_sweep(loader, overrides, read_command_line))
     except ConfigError as error:
         return str(error).splitlines()

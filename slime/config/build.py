@@ -5,12 +5,13 @@ from collections.abc import Collection
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import InterpolationValidationError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from slime.config.groups import BY_NODE, field_names, group_that_writes, is_label, join
+from slime.config.interpolation import unresolved
 from slime.config.names import did_you_mean, unknown_key
 from slime.config.schema import Config, ConfigError, Node
-from slime.config.schema.base import MISSING, all_problems, is_required
+from slime.config.schema.base import all_problems, default_value, is_required
 
 
 def build(cfg: DictConfig) -> Config:
@@ -48,6 +49,15 @@ def node_classes(cfg: DictConfig, path: str = "") -> dict[str, type[Node]]:
     return classes
 
 
+def field_at(path: str, tree: dict[str, type[Node]]) -> dataclasses.Field[Any] | None:
+    """The field of the key at a dotted path of a composition; None if there is no such key."""
+    node, _, key = path.rpartition(".")
+    if node not in tree:
+        return None
+    fields = dataclasses.fields(tree[node])  # type: ignore[arg-type]
+    return next((field for field in fields if field.name == key), None)
+
+
 class _Reader:
     """Collects problems while it turns nodes into dataclasses."""
 
@@ -72,20 +82,26 @@ class _Reader:
             self.missing.append(path)
             if not self._was_told(path):
                 self.found.append(required(path, field))
-            return _default(field)
+            return default_value(field)
         try:
             value = cfg[field.name]
+            if isinstance(value, ListConfig):
+                value = list(value)
         except OmegaConfBaseException as error:
             written = OmegaConf.to_container(cfg, resolve=False)[field.name]  # type: ignore[call-overload,index]
-            self.found.append(f"{path}={written}: {_reason(error)}")
+            self.found.append(f"{path}={_text(written)}: {unresolved(error)}")
             self.missing.append(path)
-            return _default(field)
-        if is_label(path) and value != _default(field):
+            return default_value(field)
+        if is_label(path) and value != default_value(field):
             self.found.append(relabelled(path, value))
-        return list(value) if isinstance(value, ListConfig) else value
+        return value
 
     def _was_told(self, path: str) -> bool:
-        return any(given == path or given.startswith(f"{path}.") for given in self._told)
+        """Of the key itself, of what is below it, or of the group whose node it is in."""
+        return any(
+            given == path or given.startswith(f"{path}.") or path.startswith(f"{given}.")
+            for given in self._told
+        )
 
 
 def required(path: str, field: dataclasses.Field[Any]) -> str:
@@ -106,14 +122,6 @@ def relabelled(path: str, value: object) -> str:
     return f"{path!r} is written by its group: select it with {group.name}={value}"
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return MISSING
-
-
 def _class_of(cfg: DictConfig) -> type[Node]:
     schema = OmegaConf.get_type(cfg)
     assert schema is not None
@@ -125,7 +133,8 @@ def _is_typed(cfg: DictConfig) -> bool:
     return not cfg._is_missing() and not cfg._is_none() and OmegaConf.get_type(cfg) is not dict
 
 
-def _reason(error: OmegaConfBaseException) -> str:
-    if isinstance(error, InterpolationValidationError):
-        return "what it stands for does not fit this key"
-    return str(error).splitlines()[0]
+def _text(written: object) -> str:
+    """A value as the command line has it."""
+    if isinstance(written, list):
+        return f"[{','.join(str(item) for item in written)}]"
+    return str(written)

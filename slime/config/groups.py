@@ -6,24 +6,31 @@ The one table behind registration, error messages and `--help`.
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from slime.config.schema import (
+    CISPO,
     GSPO,
     K1,
     K2,
     K3,
     PPO,
+    SFT,
     TIS,
     AdamConfig,
     ArithmeticTask,
     CheckConfig,
     ClusterConfig,
     Config,
+    ConstantAdvantage,
     ConstantLoss,
     CorrectionConfig,
     CustomLoss,
+    Demonstrations,
     DrGrpoAdvantage,
+    DynamicFilter,
     ExactMatchReward,
+    FilterConfig,
     FirstNumberReward,
     FunctionReward,
     GrpoAdvantage,
@@ -32,18 +39,27 @@ from slime.config.schema import (
     KLConfig,
     LastNumberReward,
     LocalEngine,
+    MlflowTracking,
     Node,
     NoTracking,
+    OverlongConfig,
     ParallelConfig,
     PathModel,
     PromptMeanLoss,
+    Reinforce,
+    ReinforcePlusPlusAdvantage,
+    ReinforcePlusPlusBaselineAdvantage,
     ReplayEngine,
+    RlooAdvantage,
     RolloutConfig,
     SampleMeanLoss,
     SmolLM2Model,
+    SoftOverlong,
     TensorBoardTracking,
     TinyModel,
     TokenMeanLoss,
+    WandbTracking,
+    ZeroVarianceFilter,
 )
 
 RECIPE = "recipe"  # a group too, but its choices are files under recipes/ and it fills every node
@@ -118,13 +134,36 @@ GROUPS = (
         ("exact_match", ExactMatchReward),
         ("function", FunctionReward),
     ),
+    _group(
+        "reward/overlong",
+        "what a response loses for being nearly as long as it may be",
+        ("none", OverlongConfig),
+        ("soft", SoftOverlong),
+    ),
     _group("rollout", "how one iteration samples", ("default", RolloutConfig), label=None),
-    _group("rollout/engine", "what generates", ("local", LocalEngine), ("replay", ReplayEngine)),
+    _group(
+        "rollout/engine",
+        "what generates",
+        ("local", LocalEngine),
+        ("replay", ReplayEngine),
+        ("demonstrations", Demonstrations),
+    ),
+    _group(
+        "rollout/filter",
+        "which of the generated groups are trained on",
+        ("none", FilterConfig),
+        ("zero_variance", ZeroVarianceFilter),
+        ("dynamic", DynamicFilter),
+    ),
     _group(
         "advantage",
-        "how a group's rewards become advantages",
+        "how rewards become advantages",
         ("grpo", GrpoAdvantage),
         ("dr_grpo", DrGrpoAdvantage),
+        ("rloo", RlooAdvantage),
+        ("reinforce_plus_plus", ReinforcePlusPlusAdvantage),
+        ("reinforce_plus_plus_baseline", ReinforcePlusPlusBaselineAdvantage),
+        ("constant", ConstantAdvantage),
     ),
     _group(
         "loss/aggregation",
@@ -143,6 +182,9 @@ GROUPS = (
         "the policy-gradient term of one token",
         ("ppo", PPO),
         ("gspo", GSPO),
+        ("cispo", CISPO),
+        ("reinforce", Reinforce),
+        ("sft", SFT),
     ),
     _group(
         "loss/kl",
@@ -177,6 +219,8 @@ GROUPS = (
         "tracking",
         "where metrics go beside metrics.jsonl",
         ("tensorboard", TensorBoardTracking),
+        ("wandb", WandbTracking),
+        ("mlflow", MlflowTracking),
         ("none", NoTracking),
     ),
     _group(
@@ -196,14 +240,16 @@ def every_key() -> Iterator[tuple[str, str]]:
 
     A key that several choices of a group share comes once.
     """
-    seen: set[tuple[str, str]] = set()
-    for node, schema in _every_node():
+    yield from dict.fromkeys((node, field.name) for node, _, field in every_field())
+
+
+def every_field() -> Iterator[tuple[str, type[Node], dataclasses.Field[Any]]]:
+    """(path of a node, a class it may have, a field) for every value that a user may set."""
+    for node, schema in dict.fromkeys(_every_node()):  # some choices share a class
         for field in dataclasses.fields(schema):  # type: ignore[arg-type]
-            here = (node, field.name)
-            path = join(*here)
-            if here not in seen and path != RECIPE and not is_label(path) and not is_node(path):
-                seen.add(here)
-                yield here
+            path = join(node, field.name)
+            if path != RECIPE and not is_label(path) and not is_node(path):
+                yield node, schema, field
 
 
 def _every_node() -> Iterator[tuple[str, type[Node]]]:

@@ -18,6 +18,7 @@ EXAMPLES = (
     ("python launch.py model=tiny iterations=3", "the same loop in seconds"),
     ("python launch.py loss/aggregation=constant loss.divisor=40960", "Dr.GRPO's loss"),
     ("python launch.py loss/objective=gspo steps_per_iteration=4", "a ratio per sequence (GSPO)"),
+    ("python launch.py loss/objective=cispo steps_per_iteration=4", "no token is clipped (CISPO)"),
     ("python launch.py loss/correction=tis", "truncate where engine and trainer disagree"),
     (
         "python launch.py loss/aggregation=custom loss.function=my.module:weights",
@@ -58,6 +59,7 @@ def help_text(conf: Path, recipes: Sequence[str]) -> str:
         "",
         "Everything is checked before anything starts: exit code 2 and a line for each mistake.",
         "A run writes runs/<time>/ in the current directory; hydra.run.dir=<folder> changes that.",
+        "docs/config.md lists every key, with its type, default, unit and meaning.",
         "HYDRA_FULL_ERROR=1 in the environment shows the trace of a config error.",
     ]
     return "\n".join(lines)
@@ -73,9 +75,10 @@ def default_choices(conf: Path) -> Mapping[str, str | None]:
 
 def _group_lines(group: Group, default: str | None) -> Iterator[str]:
     yield f"{group.name}: {group.meaning}"
+    column = max(COLUMN, *(len(name) + 2 for name in group.options))
     for choice in group.choices:
         mark = "*" if choice.name == default else " "
-        yield _wrapped(f"  {mark} {choice.name:<{COLUMN}}", choice.meaning)
+        yield _wrapped(f"  {mark} {choice.name:<{column}}", choice.meaning)
 
 
 def _recipe_lines(recipes: Sequence[str]) -> Iterator[str]:

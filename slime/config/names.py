@@ -1,8 +1,8 @@
 """Sentences about names nobody knows: what was probably meant, and what exists."""
 
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator
 
+from slime.config.familiar import familiar
 from slime.config.groups import (
     BY_NAME,
     BY_NODE,
@@ -13,22 +13,28 @@ from slime.config.groups import (
     is_label,
     join,
 )
+from slime.config.renamed import renamed_key
 from slime.config.schema import Node
+from slime.config.spelling import closest
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of a sentence: the nearest of `known`, if one is near, and all of them."""
     known = sorted(known)
-    near = get_close_matches(word, known, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
+    near = closest(word, known)
+    guess = f"; did you mean {near!r}?" if near else ""
     return f"{guess} (valid: {', '.join(known)})" if known else guess
 
 
-def unknown_key(path: str, tree: dict[str, type[Node]]) -> str:
+def unknown_key(path: str, tree: dict[str, type[Node]], value: str | None = None) -> str:
     """Why the dotted `path` is not a key of this composition.
 
     tree: the class of every node of the composition by its dotted path; the root is "".
+    value: what was to stand there, as it was written, if that is known.
     """
+    renamed = renamed_key(path)
+    if renamed is not None:
+        return renamed
     node, _, key = path.rpartition(".")
     group = BY_NODE.get(node)
     if group and node in tree and (owners := group.owners(key)):
@@ -40,11 +46,12 @@ def unknown_key(path: str, tree: dict[str, type[Node]]) -> str:
     valid = [name for name, p in paths.items() if p != RECIPE and not is_label(p)]
     where = f" of {node}" if node else ""
     listed = f" (valid keys{where}: {', '.join(sorted(valid))})" if valid else ""
-    return f"unknown key {path!r}{_guess(path)}{listed}"
+    return f"unknown key {path!r}{_guess(path, value)}{listed}"
 
 
-def unknown_group(name: str) -> str:
-    return f"unknown group {name!r}{did_you_mean(name, [*BY_NAME, RECIPE])}"
+def unknown_group(name: str, value: str) -> str:
+    listed = f" (valid: {', '.join(sorted([*BY_NAME, RECIPE]))})"
+    return f"unknown group {name!r}{_guess(name.replace('/', '.'), value)}{listed}"
 
 
 def unknown_choice(group: str, choice: str, options: Iterable[str]) -> str:
@@ -60,23 +67,53 @@ def _choice_of(node: str, tree: dict[str, type[Node]]) -> str:
     return next(c.name for c in BY_NODE[node].choices if c.schema is tree[node])
 
 
-def _guess(path: str) -> str:
-    """The key that was probably meant: a neighbour spelt nearly so, or the same name elsewhere."""
+def _guess(path: str, value: str | None) -> str:
+    """The end of a sentence: what was probably meant by this dotted path, and by its value."""
+    node, _, key = path.rpartition(".")
+    group = BY_NODE.get(node)
+    if group is not None and key in group.options:
+        return f"; did you mean {group.name}={key}?"
+    meant = meant_by(path)
+    if meant is None:
+        return ""
+    if meant in BY_NAME:
+        options = BY_NAME[meant].options
+        choice = closest(value, options) if value else None
+        return f"; did you mean {meant}={choice or '|'.join(options)}?"
+    node, _, key = meant.rpartition(".")
+    group = BY_NODE.get(node)
+    if group is None or group.owners(key) == group.options:
+        return f"; did you mean {meant!r}?"
+    return f"; did you mean {meant!r} (of {group.name}={'|'.join(group.owners(key))})?"
+
+
+def meant_by(path: str) -> str | None:
+    """The dotted key, or the group, that this dotted path comes nearest to."""
+    return next(_meant(path), None)
+
+
+def _meant(path: str) -> Iterator[str]:
+    """Likeliest first: a neighbour, what others call so, the same name elsewhere."""
     node, _, last = path.rpartition(".")
     places = {join(*place): place for place in every_key()}
-    neighbours = {key: p for p, (where, key) in places.items() if where == node}
-    meant = [
-        *(neighbours[near] for near in get_close_matches(last, neighbours, n=1)),
-        *(p for key, p in neighbours.items() if key.startswith(last)),
-        *(p for p, (_, key) in places.items() if key == last),
-        *(name for name in BY_NAME if name.rpartition("/")[2] == last),
-        *get_close_matches(path, places, n=1, cutoff=0.8),
-        *(p for p, (_, key) in places.items() if get_close_matches(last, [key], cutoff=0.8)),
-    ]
-    if not meant:
-        return ""
-    here, key = places.get(meant[0], ("", ""))
-    group = BY_NODE.get(here)
-    if group is None or group.owners(key) == group.options:
-        return f"; did you mean {meant[0]!r}?"
-    return f"; did you mean {meant[0]!r} (of {group.name}={'|'.join(group.owners(key))})?"
+    dotted = {name.replace("/", "."): name for name in BY_NAME}
+    neighbours = {name.rpartition(".")[2]: group for name, group in dotted.items()
+                  if name.rpartition(".")[0] == node}  # fmt: skip
+    neighbours |= {key: p for p, (where, key) in places.items() if where == node}
+    if not node:
+        neighbours[RECIPE] = RECIPE
+    if node in places:  # a value has no keys
+        yield node
+    if near := closest(last, neighbours):
+        yield neighbours[near]
+    yield from (p for key, p in neighbours.items() if key.startswith(last))
+    if theirs := familiar(last):
+        yield theirs
+    if same := closest(path, [p for p, (_, key) in places.items() if key == last], cutoff=0):
+        yield same
+    yield from (name for name in BY_NAME if name.rpartition("/")[2] == last)
+    everywhere = {p: p for p in places} | dotted
+    alike = [p for p in everywhere if closest(last, [p.rpartition(".")[2]])]
+    if near := closest(path, alike, cutoff=0.8):
+        yield everywhere[near]
+    yield from (p for p in alike if closest(last, [p.rpartition(".")[2]], cutoff=0.8))

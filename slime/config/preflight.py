@@ -1,27 +1,29 @@
 """Validates a run, or every job of a sweep, before it writes a folder or imports torch."""
 
-import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.global_hydra import GlobalHydra
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from slime.config.compose import without_hydra
-from slime.config.errors import CONFIG_ERROR, report
+from slime.config.fingerprint import fingerprint
+from slime.config.optuna import read_study, study_problems, study_text, sweeper_problems
 from slime.config.overrides import read_command_line, read_composed
+from slime.config.plugins import OPTUNA, SWEEPER, of_a_sweep
+from slime.config.resume import FinishedRun, finished_runs, make_room, occupant
 from slime.config.schema import Config, ConfigError
-from slime.config.sweep import read_sweep, sweep_problems, sweep_table
+from slime.config.schema.base import all_warnings
+from slime.config.sweep import SweepJob, read_sweep, sweep_problems, sweep_table, sweep_warnings
+from slime.config.warn import warn
 
 Check = Callable[[Config], Iterable[str]]
 
 _checks: list[Check] = []
+
+# In the folder of a sweep a job's folder has the job's number as its name.
+_SUBDIR = "${hydra.job.num}"
 
 
 def register_check(check: Check) -> None:
@@ -33,63 +35,117 @@ def register_check(check: Check) -> None:
         _checks.append(check)
 
 
-class Preflight(Callback):
-    """The callback that conf/config.yaml names."""
+def check_run(cfg: DictConfig) -> None:
+    """Make the run's folder.  Raises ConfigError with a line for each problem of the run."""
+    config = _check(read_composed(without_hydra(cfg), _as_written(cfg)))
+    _refuse(_only_for_sweeps(cfg, config))
+    _make_folder("hydra.run.dir", cfg.hydra.run.dir, "run.json")
+    warn(all_warnings(config))
 
-    def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        with _leave_on_error():
-            _check(read_composed(without_hydra(config), _as_written(config)))
-            _make_folder("hydra.run.dir", config.hydra.run.dir, "run.json")
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        with _leave_on_error():
-            if config.hydra.sweeper._target_.endswith(".BasicSweeper"):  # others have no job list
-                swept = [f"{k}={v}" for k, v in (config.hydra.sweeper.params or {}).items()]
-                loader = GlobalHydra.instance().config_loader()
-                _check_sweep(loader, [*swept, *_as_written(config)])
-            _make_folder("hydra.sweep.dir", config.hydra.sweep.dir, "*/run.json")
+def check_sweep(loader: ConfigLoader, cfg: DictConfig) -> int | None:
+    """Look at every job, say what there is, make the sweep's folder.
+
+    -> how many jobs there are; None where that shows only as the sweep goes on
+    Raises ConfigError with a line for each problem of any job.
+    """
+    _refuse(_lost_folders(cfg))
+    swept = [f"{key}={value}" for key, value in (cfg.hydra.sweeper.params or {}).items()]
+    overrides = [*swept, *_as_written(cfg)]
+    match cfg.hydra.runtime.choices[SWEEPER]:
+        case "basic":
+            return _check_list(loader, cfg, overrides)
+        case str(name) if name == OPTUNA:
+            _check_study(loader, cfg, overrides)
+        case other:
+            print(f"hydra/sweeper={other} has no list of jobs: each is checked when it starts")
+            _make_folder("hydra.sweep.dir", cfg.hydra.sweep.dir, "*/run.json")
+    return None
+
+
+def _check_list(loader: ConfigLoader, cfg: DictConfig, overrides: Sequence[str]) -> int:
+    jobs = read_sweep(loader, overrides, _read_and_check)
+    folder = Path(cfg.hydra.sweep.dir)
+    resuming = _resuming(jobs)
+    finished = finished_runs(folder) if resuming else {}
+    print(sweep_table(jobs, finished), flush=True)
+    _refuse(sweep_problems(jobs))
+    if resuming:
+        _resume(folder, jobs, finished)
+    _make_folder("hydra.sweep.dir", cfg.hydra.sweep.dir, None if resuming else "*/run.json")
+    warn(sweep_warnings(jobs))
+    return len(jobs)
+
+
+def _check_study(loader: ConfigLoader, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    study = read_study(loader, overrides, _read_and_check)
+    print(study_text(study, cfg.hydra.sweeper), flush=True)
+    _refuse([*sweeper_problems(study, cfg.hydra.sweeper), *study_problems(study)])
+    used = None if _resuming(study.tried) else "*/run.json"
+    _make_folder("hydra.sweep.dir", cfg.hydra.sweep.dir, used)
+    warn(sweep_warnings(study.tried))
+
+
+def _resume(folder: Path, jobs: Sequence[SweepJob], finished: dict[str, FinishedRun]) -> None:
+    """Room for all jobs but those that have finished where they stand, before any of them runs."""
+    places: list[Path] = []
+    for job in jobs:
+        done = finished.get(fingerprint(job.config)) if job.config is not None else None
+        place = folder / str(job.number)
+        if done is None or done.folder != place:
+            places.append(place)
+    _refuse(problem for place in places if (problem := occupant(place)) is not None)
+    for place in places:
+        make_room(place)
+
+
+def _resuming(jobs: Sequence[SweepJob]) -> bool:
+    return all(job.config is not None and job.config.sweep.resume for job in jobs)
+
+
+def _only_for_sweeps(cfg: DictConfig, config: Config) -> Iterator[str]:
+    yield from of_a_sweep(cfg.hydra.runtime.choices)
+    if config.sweep.resume:
+        yield "sweep.resume=true is for a sweep: add -m, or leave it out"
+
+
+def _lost_folders(cfg: DictConfig) -> Iterator[str]:
+    written = cfg.hydra.sweep._get_node("subdir")._value()
+    if written != _SUBDIR:
+        yield (
+            f"hydra.sweep.subdir={written}: the folder of a job is found by its number, leave it "
+            "out (hydra.sweep.dir is where these folders are)"
+        )
+
+
+def _read_and_check(loader: ConfigLoader, overrides: Sequence[str]) -> Config:
+    return _check(read_command_line(loader, overrides))
 
 
 def _check(config: Config) -> Config:
     """The config itself.  Raises ConfigError with a line for each problem a check finds."""
-    found = [line for check in _checks for line in check(config)]
-    if found:
-        raise ConfigError("\n".join(found))
+    _refuse(line for check in _checks for line in check(config))
     return config
 
 
-def _check_sweep(loader: ConfigLoader, overrides: Sequence[str]) -> None:
-    """Print every job with its fingerprint.  Raises ConfigError with a line for each problem."""
-    jobs = read_sweep(loader, overrides, lambda *job: _check(read_command_line(*job)))
-    print(sweep_table(jobs), flush=True)
-    found = sweep_problems(jobs)
+def _refuse(problems: Iterable[str]) -> None:
+    found = list(problems)
     if found:
         raise ConfigError("\n".join(found))
 
 
-def _as_written(config: DictConfig) -> list[str]:
+def _as_written(cfg: DictConfig) -> list[str]:
     """The overrides of the command line; reading them one by one would resolve their ${...}."""
-    overrides = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    overrides = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
     assert isinstance(overrides, list)
     return [str(override) for override in overrides]
 
 
-@contextmanager
-def _leave_on_error() -> Iterator[None]:
-    """Hydra makes warnings of a callback's exceptions and runs on; SystemExit gets through."""
-    try:
-        yield
-    except Exception as error:
-        if report(error):
-            sys.exit(CONFIG_ERROR)
-        traceback.print_exception(error)
-        sys.exit(1)
-
-
-def _make_folder(key: str, folder: str, record: str) -> None:
+def _make_folder(key: str, folder: str, record: str | None) -> None:
     """Raises ConfigError if the run cannot write there, or another one left its `record` there."""
-    if any(Path(folder).glob(record)):
-        raise ConfigError(f"{folder} already holds a run: pass {key}=<another folder>")
+    if record is not None and any(Path(folder).glob(record)):
+        go_on = ", or add sweep.resume=true to go on with it" if key == "hydra.sweep.dir" else ""
+        raise ConfigError(f"{folder} already holds a run: pass {key}=<another folder>{go_on}")
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

@@ -1,76 +1,120 @@
-"""Published compositions: recipes/NAME/vN.yaml."""
+"""Recipes: files NAME/vN.yaml in the folders of slime and of the user, each read when selected."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
-from slime.config.groups import BY_NAME, RECIPE
-from slime.config.names import did_you_mean, unknown_choice
+from slime.config.groups import RECIPE
+from slime.config.names import did_you_mean
+from slime.config.recipe_file import inherited, load, recipe_problems
+from slime.config.renamed import with_current_names
 from slime.config.schema import ConfigError
 
-
-def recipe_names(recipes: Path) -> list[str]:
-    """grpo/v1 for recipes/grpo/v1.yaml."""
-    files = sorted(recipes.rglob("*.yaml"))
-    return [file.relative_to(recipes).with_suffix("").as_posix() for file in files]
+FOLDERS = "SLIME_RECIPES"  # in the environment: folders of the user's own, with a colon between
 
 
-def read_recipe(recipes: Path, name: str) -> DictConfig:
-    """The recipe, with its own name under `recipe`.
-
-    Raises ConfigError if it is not YAML, or selects what does not exist, or touches Hydra itself:
-    Hydra imports and calls what its own nodes name, and a recipe is data.
-    """
-    file = recipes / f"{name}.yaml"
-    recipe = _load(file)
-    found = [f"{file}: {problem}" for problem in _problems(recipe)]
-    if found:
-        raise ConfigError("\n".join(found))
-    recipe[RECIPE] = name
-    return recipe
+def user_folders() -> list[Path]:
+    """The folders that SLIME_RECIPES names.  Raises ConfigError if one is not there."""
+    folders = [Path(name) for name in os.environ.get(FOLDERS, "").split(os.pathsep) if name]
+    for folder in folders:
+        if not folder.expanduser().is_dir():
+            raise ConfigError(f"{FOLDERS}: {folder} is not a folder")
+    return [folder.expanduser() for folder in folders]
 
 
-def _load(file: Path) -> DictConfig:
-    try:
-        recipe = OmegaConf.load(file)
-    except yaml.MarkedYAMLError as error:
-        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigError(f"{file}: not valid YAML{line}: {error.problem}") from error
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(recipe, DictConfig):
-        raise ConfigError(f"{file}: a recipe is a mapping from keys to values")
-    return recipe
+def recipe_names(folder: Path) -> list[str]:
+    """grpo/v1 for grpo/v1.yaml."""
+    files = sorted(folder.rglob("*.yaml"))
+    return [file.relative_to(folder).with_suffix("").as_posix() for file in files]
 
 
-def _problems(recipe: DictConfig) -> Iterator[str]:
-    for key in recipe:
-        if str(key).partition(".")[0] == "hydra":
-            yield "a recipe may not set hydra.* (Hydra would import and call what it names)"
-        if key == RECIPE:
-            yield "a recipe may not set 'recipe': its name comes from its path"
-    defaults = recipe.get("defaults", ListConfig([]))
-    if not isinstance(defaults, ListConfig):
-        yield "'defaults' must be a list"
-        return
-    for entry in defaults:
-        yield from _default_problems(entry)
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A name that `recipe=` takes, and where it stands.  Nothing has been read yet."""
+
+    name: str
+    files: tuple[Path, ...]  # one; more, if several folders have a recipe of this name
+    own: bool  # whether it stands in a folder of the user's
+
+    @property
+    def file(self) -> Path:
+        """Raises ConfigError if there are several."""
+        if len(self.files) > 1:
+            both = " and ".join(str(file) for file in self.files)
+            raise ConfigError(
+                f"recipe {self.name!r} is there more than once, in {both}: rename one"
+            )
+        return self.files[0]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the file, if that is a comment."""
+        try:
+            with self.files[0].open(encoding="utf-8") as lines:
+                first = lines.readline().strip()
+        except (OSError, UnicodeDecodeError):
+            return "cannot be read"
+        return first.lstrip("#").strip() if first.startswith("#") else ""
 
 
-def _default_problems(entry: object) -> Iterator[str]:
-    """A recipe may override groups and build on another recipe; nothing else is composable data."""
-    if isinstance(entry, str) and (entry == "_self_" or entry.startswith(f"/{RECIPE}/")):
-        return
-    if not isinstance(entry, DictConfig) or len(entry) != 1:
-        yield f"defaults: {entry} is none of '_self_', '/recipe/NAME/vN', 'override /group: choice'"
-        return
-    ((key, choice),) = entry.items()
-    name = str(key).removeprefix("override /")
-    if name not in BY_NAME or name == key:
-        wanted = did_you_mean(f"override /{name}", [f"override /{group}" for group in BY_NAME])
-        yield f"defaults: {key!r} is not 'override /group'{wanted}"
-    elif choice not in BY_NAME[name].options:
-        yield f"defaults: {unknown_choice(name, str(choice), BY_NAME[name].options)}"
+@dataclass(frozen=True, slots=True)
+class Recipes:
+    """All recipes by name: what slime ships, and what the user's folders add."""
+
+    by_name: dict[str, Recipe]
+    _read_before: dict[str, DictConfig] = field(default_factory=dict)
+
+    def read(self, name: str) -> DictConfig:
+        """The recipe, with its own name under `recipe`; as it stood when it was first read.
+
+        Raises ConfigError if it, or a recipe it builds on, is not YAML, or selects what does not
+        exist, or touches Hydra itself: Hydra imports and calls what its own nodes name, and a
+        recipe is data.
+        """
+        if name not in self._read_before:
+            recipe = self._read(name, ())
+            recipe[RECIPE] = name
+            self._read_before[name] = recipe
+        return self._read_before[name]
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Recipes":
+        """Itself: Hydra copies its store for every composition, and a file is to be read once."""
+        return self
+
+    def _read(self, name: str, heirs: tuple[str, ...]) -> DictConfig:
+        file = self.by_name[name].file
+        recipe = load(file)
+        found = [*recipe_problems(recipe), *self._ancestor_problems(recipe, (*heirs, name))]
+        if found:
+            raise ConfigError("\n".join(f"{file}: {problem}" for problem in found))
+        for ancestor in inherited(recipe):
+            self._read(ancestor, (*heirs, name))
+        return with_current_names(recipe, file)
+
+    def _ancestor_problems(self, recipe: DictConfig, line: tuple[str, ...]) -> Iterator[str]:
+        for ancestor in inherited(recipe):
+            if ancestor in line:
+                circle = " -> ".join((*line[line.index(ancestor) :], ancestor))
+                yield f"defaults: a recipe cannot inherit itself: {circle}"
+            elif ancestor not in self.by_name:
+                wanted = did_you_mean(ancestor, self.by_name)
+                yield f"defaults: unknown recipe {ancestor!r}{wanted}"
+
+
+def find_recipes(shipped: Path, own: Sequence[Path]) -> Recipes:
+    """Every recipe of slime's folder and of the user's, by name; no file is opened."""
+    files: dict[str, list[Path]] = {}
+    folders = dict.fromkeys(folder.resolve() for folder in (shipped, *own))
+    for folder in folders:
+        for name in recipe_names(folder):
+            files.setdefault(name, []).append(folder / f"{name}.yaml")
+    ours = set(recipe_names(shipped))
+    return Recipes(
+        {
+            name: Recipe(name, tuple(found), own=name not in ours or len(found) > 1)
+            for name, found in sorted(files.items())
+        }
+    )

@@ -1,7 +1,7 @@
 """All jobs of a sweep, read before the first one starts."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -9,9 +9,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, OverrideParseException
 
-from slime.config.explain import explain, unreadable
-from slime.config.provenance import fingerprint
+from slime.config.explain import explain
+from slime.config.fingerprint import fingerprint
+from slime.config.repeated import repeated
+from slime.config.resume import FinishedRun
 from slime.config.schema import Config, ConfigError
+from slime.config.schema.base import all_warnings
+from slime.config.unreadable import unreadable
 
 Read = Callable[[ConfigLoader, Sequence[str]], Config]
 
@@ -33,54 +37,77 @@ def read_sweep(loader: ConfigLoader, overrides: Sequence[str], read: Read) -> li
     """
     try:
         parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
+        if twice := list(repeated(parsed)):
+            raise ConfigError("\n".join(twice))
         [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+        if not jobs:
+            raise ConfigError("the sweep has no job: one of its lists of values is empty")
     except OverrideParseException as error:
         raise ConfigError(unreadable(error.override, error)) from error
     except HydraException as error:
         raise ConfigError("\n".join(explain(error))) from error
-    return [_read_job(loader, number, job, read) for number, job in enumerate(jobs)]
+    return [read_job(loader, number, job, read) for number, job in enumerate(jobs)]
 
 
 def sweep_problems(jobs: Sequence[SweepJob]) -> list[str]:
     """Every problem once, with the jobs that have it."""
+    return _once(jobs, lambda job: job.problems) + shared_save_folders(
+        jobs, lambda sharing: _named([job.number for job in sharing], len(jobs))
+    )
+
+
+def sweep_warnings(jobs: Sequence[SweepJob]) -> list[str]:
+    """What is legal but surely unintended: every sentence once, with the jobs it is about."""
+    return _once(jobs, lambda job: () if job.config is None else all_warnings(job.config))
+
+
+def _once(jobs: Sequence[SweepJob], said: Callable[[SweepJob], Iterable[str]]) -> list[str]:
     having: dict[str, list[int]] = {}
     for job in jobs:
-        for line in job.problems:
+        for line in dict.fromkeys(said(job)):
             having.setdefault(line, []).append(job.number)
-    lines = [f"{line} ({_named(numbers, len(jobs))})" for line, numbers in having.items()]
-    return lines + _shared_save_folders(jobs)
+    return [f"{line} ({_named(numbers, len(jobs))})" for line, numbers in having.items()]
 
 
-def _shared_save_folders(jobs: Sequence[SweepJob]) -> list[str]:
-    """A line for each rollout.save of more than one job: all but the first would fail."""
+def shared_save_folders(
+    jobs: Sequence[SweepJob], named: Callable[[Sequence[SweepJob]], str]
+) -> list[str]:
+    """A line for each rollout.save of more than one job: all but the first would fail.
+
+    named: how to speak of several jobs
+    """
     saving: dict[str, list[SweepJob]] = {}
     for job in jobs:
         if job.config is not None and job.config.rollout.save is not None:
             folder = os.path.abspath(os.path.expanduser(job.config.rollout.save))
             saving.setdefault(folder, []).append(job)
     return [
-        f"rollout.save={folder} is one folder for several runs "
-        f"({_named([job.number for job in sharing], len(jobs))}): make it depend on what differs "
-        f"between them, e.g. 'rollout.save=saved/${{seed}}' in a sweep over seed"
+        f"rollout.save={folder} is one folder for several runs ({named(sharing)}): make it depend "
+        "on what differs between them, e.g. 'rollout.save=saved/${seed}' in a sweep over seed"
         for folder, sharing in saving.items()
         if len(sharing) > 1
     ]
 
 
-def sweep_table(jobs: Sequence[SweepJob]) -> str:
-    """A line for each job: fingerprint, number, overrides; jobs that train the same say so."""
+def sweep_table(jobs: Sequence[SweepJob], finished: Mapping[str, FinishedRun]) -> str:
+    """A line for each job: fingerprint, number, overrides; jobs that train the same say so.
+
+    finished: the trainings that need not be done again, by fingerprint
+    """
     lines: list[str] = []
     first: dict[str, int] = {}
     for job in jobs:
         mark = "------------" if job.config is None else fingerprint(job.config)
         line = f"{mark}  #{job.number} {' '.join(job.overrides)}".rstrip()
-        if job.config is not None and first.setdefault(mark, job.number) != job.number:
+        if mark in finished:
+            line += f"  (finished in {finished[mark].folder}: skipped)"
+        elif job.config is not None and first.setdefault(mark, job.number) != job.number:
             line += f"  (trains the same as #{first[mark]})"
         lines.append(line)
     return "\n".join(lines)
 
 
-def _read_job(loader: ConfigLoader, number: int, overrides: list[str], read: Read) -> SweepJob:
+def read_job(loader: ConfigLoader, number: int, overrides: list[str], read: Read) -> SweepJob:
     try:
         return SweepJob(number, tuple(overrides), read(loader, overrides), ())
     except ConfigError as error:

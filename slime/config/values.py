@@ -19,11 +19,13 @@ WORDS = {
     bool: "true or false",
     str: "a text",
 }
+_NOTHING = object()
+_SWITCHES = {"1": "true", "yes": "true", "on": "true", "0": "false", "no": "false", "off": "false"}
 
 
 def wrong_value(path: str, field: Field[Any], value: object) -> str | None:
     """What is wrong with `value`, as Hydra's override grammar parsed it; None if it fits."""
-    wanted, optional = _without_none(field.type)
+    wanted, optional = without_none(field.type)
     if _refers_to_another_key(value) or (value is None and optional):
         return None
     if isinstance(value, QuotedString) and wanted in (int, float, bool):
@@ -39,16 +41,24 @@ def wrong_value(path: str, field: Field[Any], value: object) -> str | None:
             f"{path} must be one of its choices, got {_shown(text)}{did_you_mean(str(text), names)}"
         )
     if get_origin(wanted) is list:
-        if isinstance(text, list) and all(_fits(_unquoted(item), str) for item in text):
+        items = [_unquoted(item) for item in text] if isinstance(text, list) else []
+        wrong = next((item for item in items if not _fits(item, str)), _NOTHING)
+        if isinstance(text, list) and wrong is _NOTHING:
             return None
-        return f"{path} must be a list of texts, e.g. {path}=[a,b], got {_shown(text)}"
+        got = _shown(text) if wrong is _NOTHING else f"a list that holds {_shown(wrong)}"
+        return f"{path} must be a list of texts, e.g. {path}=[a,b], got {got}"
     if _fits(text, wanted):
         return None
     kind = WORDS[wanted] + (" or null" if optional else "")
-    return f"{path} must be {kind}, got {_shown(text)}"
+    return f"{path} must be {kind}, got {_shown(text)}{_meant(text, wanted)}"
 
 
-def _without_none(annotation: Any) -> tuple[Any, bool]:
+def takes_text(annotation: Any) -> bool:
+    """Whether a key of this type holds a text."""
+    return without_none(annotation)[0] is str
+
+
+def without_none(annotation: Any) -> tuple[Any, bool]:
     """(the type itself, whether null is allowed)"""
     if get_origin(annotation) not in (Union, types.UnionType):
         return annotation, False
@@ -75,6 +85,15 @@ def _fits(value: object, wanted: type) -> bool:
     if wanted is str:
         return isinstance(value, str | int | float)
     return isinstance(value, wanted)
+
+
+def _meant(value: object, wanted: type) -> str:
+    """The end of a sentence, where it is plain what was meant."""
+    if wanted is int and isinstance(value, float) and value.is_integer():
+        return f": write {int(value)}"
+    if wanted is bool and str(value).lower() in _SWITCHES:
+        return f": write {_SWITCHES[str(value).lower()]}"
+    return ""
 
 
 def _shown(value: object) -> str:

@@ -1,3 +1,4 @@
+import dataclasses
 import importlib.util
 import sys
 from dataclasses import dataclass
@@ -5,9 +6,10 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-from slime.config.compose import search_path
+from slime.config import store
+from slime.config.compose import config_loader, search_path
+from slime.config.groups import BY_NAME, BY_NODE, GROUPS
 from slime.config.overrides import read_command_line
 from slime.config.schema import Config
 from slime.config.store import register
@@ -65,16 +67,38 @@ def command(launch, monkeypatch, capsys, tmp_path):
         captured = capsys.readouterr()
         return Ended(exit_code, captured.out, captured.err, trained)
 
-    return run
+    yield run
+    register(ROOT / "recipes")  # a launch in this process may have joined a user's own
 
 
 @pytest.fixture(scope="session")
 def loader():
     register(ROOT / "recipes")
-    return ConfigLoaderImpl(search_path(ROOT / "conf"))
+    return config_loader(ROOT / "conf")
 
 
 @pytest.fixture(scope="session")
 def config(loader):
     """The config that a command line means."""
     return lambda *overrides: read_command_line(loader, overrides)
+
+
+@pytest.fixture
+def stand_in():
+    """Makes slime a later one, which has another class in the place of one it has now."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def put(group, name, schema):
+            now = BY_NAME[group]
+            choices = [
+                dataclasses.replace(choice, schema=schema) if choice.name == name else choice
+                for choice in now.choices
+            ]
+            later = dataclasses.replace(now, choices=tuple(choices))
+            patch.setattr(store, "GROUPS", tuple(later if g is now else g for g in GROUPS))
+            patch.setitem(BY_NAME, group, later)
+            patch.setitem(BY_NODE, now.node, later)
+            search_path(ROOT / "conf")
+
+        yield put
+    search_path(ROOT / "conf")

@@ -34,7 +34,7 @@ def test_a_right_composition_becomes_a_typed_config(built):
         (["~iterations"], r"^iterations is required \(how often to generate and train\): "),
         (["~evaluation"], r"^evaluation is required \(it has keys of its own\): "),
         (["iterations=0"], r"^iterations must be at least 1, got 0$"),
-        (["seed=${nope}"], r"^seed=\$\{nope\}: Interpolation key 'nope' not found$"),
+        (["seed=${nope}"], r"^seed=\$\{nope\}: there is no key 'nope'$"),
     ],
 )
 def test_what_hydra_lets_through_is_still_a_config_error(overrides, message, built):

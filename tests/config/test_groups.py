@@ -21,6 +21,16 @@ NEEDS = {
     "task=jsonl": ["task.path=x"],
     "reward=function": ["reward.function=a:b"],
     "rollout/engine=replay": ["rollout.engine.path=x"],
+    "rollout/engine=demonstrations": [
+        "loss/objective=sft",
+        "advantage=constant",
+        "rollout.samples_per_prompt=1",
+    ],
+    "loss/objective=sft": [
+        "rollout/engine=demonstrations",
+        "advantage=constant",
+        "rollout.samples_per_prompt=1",
+    ],
 }
 CHOICES = [(group, choice) for group in GROUPS for choice in group.choices]
 
@@ -45,7 +55,9 @@ def test_without_overrides_the_default_choices_compose(config):
     assert chosen.model.name == defaults["model"] == "smollm2_135m"
     assert chosen.task.name == defaults["task"] == "arithmetic"
     assert chosen.reward.name == defaults["reward"]
+    assert chosen.reward.overlong.name == defaults["reward/overlong"] == "none"
     assert chosen.rollout.engine.name == defaults["rollout/engine"] == "local"
+    assert chosen.rollout.filter.name == defaults["rollout/filter"] == "none"
     assert chosen.advantage.name == defaults["advantage"] == "grpo"
     assert chosen.loss.aggregation == defaults["loss/aggregation"] == "sample_mean"
     assert chosen.loss.objective.name == defaults["loss/objective"] == "ppo"

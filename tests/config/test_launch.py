@@ -99,7 +99,8 @@ def test_a_folder_that_holds_a_run_is_never_written_into_again(flags, key, comma
     before = record.read_text()
     again = command(*flags)
     assert again.exit_code == 2
-    assert again.messages == [f"here already holds a run: pass hydra.{key}.dir=<another folder>"]
+    [message] = again.messages
+    assert message.startswith(f"here already holds a run: pass hydra.{key}.dir=<another folder>")
     assert not again.trained
     assert record.read_text() == before
 
@@ -209,6 +210,5 @@ def test_a_bug_in_a_check_does_not_pass_for_a_right_config(command, monkeypatch)
         raise ZeroDivisionError
 
     monkeypatch.setattr("slime.config.preflight._checks", [broken])
-    ended = command()
-    assert (ended.exit_code, ended.trained) == (1, [])
-    assert "ZeroDivisionError" in ended.err
+    with pytest.raises(ZeroDivisionError):
+        command()

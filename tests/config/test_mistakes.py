@@ -3,23 +3,8 @@
 import shlex
 
 import pytest
+from valid_names import GROUPS, LOSS, MODELS, MODES, RECIPES, TOP
 
-TOP = (
-    "(valid keys: advantage, check, cluster, command, evaluation, incomplete_step, iterations, "
-    "loss, max_bad_steps, model, optimizer, parallel, reward, rollout, seed, steps_per_iteration, "
-    "task, tracking)"
-)
-LOSS = (
-    "(valid keys of loss: auxiliary_aggregation, correction, empty_units, entropy_coefficient, kl, "
-    "mask_truncated, objective, skip_idle_samples)"
-)
-GROUPS = (
-    "(valid: advantage, check, cluster, loss/aggregation, loss/correction, loss/kl, "
-    "loss/objective, model, optimizer, parallel, recipe, reward, rollout, rollout/engine, task, "
-    "tracking)"
-)
-MODES = "(valid: constant, custom, dr_grpo, prompt_mean, sample_mean, token_mean)"
-MODELS = "(valid: path, smollm2_135m, tiny)"
 NO_DIVISOR = (
     "loss.divisor is required (the constant L; it sets the scale of the loss, so it has no "
     "default): pass loss.divisor=<value>"
@@ -27,10 +12,18 @@ NO_DIVISOR = (
 NOT_USED = (
     "'loss.divisor' is not used by loss/aggregation=sample_mean; it belongs to constant|dr_grpo"
 )
-QUOTE = "(quote special characters: 'key=\"a (b)\"')"
 CONSTANT = "loss/aggregation=constant"
 GSPO = "loss/objective=gspo loss/aggregation="
+SFT = (
+    "loss/objective=sft advantage=constant rollout/engine=demonstrations "
+    "rollout.samples_per_prompt=1"
+)
 CUSTOM = "loss/aggregation=custom"
+DYNAMIC = "rollout/filter=dynamic"
+SOFT = "reward/overlong=soft"
+STORE = (
+    "tracking.uri must be http(s)://host:port, sqlite:///file.db, another database's URI or null,"
+)
 
 
 def once_per_token(mode):
@@ -71,14 +64,10 @@ ONE_LINE = {
     f"{CONSTANT} 'loss.divisor=\"40960\"'": (
         "loss.divisor must be a number, got the quoted text '40960': drop the quotes"
     ),
-    f"{CONSTANT} loss.divisor=[1": (
-        f"cannot read 'loss.divisor=[1': no viable alternative at input '[1' {QUOTE}"
-    ),
-    f"{CONSTANT} loss.divisor": (
-        "cannot read 'loss.divisor': write key=value (--help lists what there is)"
-    ),
+    f"{CONSTANT} loss.divisor=[1": "cannot read 'loss.divisor=[1': '[' is never closed",
+    f"{CONSTANT} loss.divisor": "cannot read 'loss.divisor': write loss.divisor=<value>",
     f"{CONSTANT} 'loss.divisor=${{rollout.nope}}'": (
-        "loss.divisor=${rollout.nope}: Interpolation key 'rollout.nope' not found"
+        "loss.divisor=${rollout.nope}: there is no key 'rollout.nope'"
     ),
     f"{CONSTANT} 'loss.divisor=${{loss.skip_idle_samples}}'": (
         "loss.divisor=${loss.skip_idle_samples}: what it stands for does not fit this key"
@@ -103,11 +92,143 @@ ONE_LINE = {
     "advantage=dr_grpo advantage.epsilon=1": (
         "'advantage.epsilon' is not used by advantage=dr_grpo; it belongs to grpo"
     ),
+    # advantages, and a KL in the reward
+    "advantage.value=2": "'advantage.value' is not used by advantage=grpo; it belongs to constant",
+    "advantage=reinforce_plusplus": (
+        "unknown advantage 'reinforce_plusplus'; did you mean 'reinforce_plus_plus'? (valid: "
+        "constant, dr_grpo, grpo, reinforce_plus_plus, reinforce_plus_plus_baseline, rloo)"
+    ),
+    "advantage=constant advantage.value=0": "advantage.value must be a finite number > 0, got 0.0",
+    "advantage=constant advantage.whitening=tokens": (
+        "advantage.whitening=tokens takes the mean away, and of advantage=constant nothing is "
+        "left: write advantage.whitening=none"
+    ),
+    "advantage.whitening=token": (
+        "advantage.whitening must be one of its choices, got 'token'; did you mean 'tokens'? "
+        "(valid: none, rollouts, tokens)"
+    ),
+    "advantage=rloo advantage.whitening_epsilon=0": (
+        "advantage.whitening_epsilon must be a finite number > 0, got 0.0"
+    ),
+    "advantage=reinforce_plus_plus_baseline rollout.samples_per_prompt=1": (
+        "rollout.samples_per_prompt must be at least 2, got 1: "
+        "advantage=reinforce_plus_plus_baseline compares a rollout with the others of its group, "
+        "and in a group of one it is always 0; advantage=reinforce_plus_plus needs no group"
+    ),
+    "loss.kl.place=reward": "'loss.kl.place' is not used by loss/kl=none; it belongs to k1|k2|k3",
+    "loss/kl=k3 loss.kl.place=rewards": (
+        "loss.kl.place must be one of its choices, got 'rewards'; did you mean 'reward'? (valid: "
+        "loss, reward)"
+    ),
+    "loss/kl=k1 loss.kl.place=reward advantage=constant": (
+        "loss.kl.place=reward takes the KL off the reward, which advantage=constant does not read: "
+        "write loss.kl.place=loss"
+    ),
+    "loss/kl=k1 loss.kl.place=reward advantage=reinforce_plus_plus advantage.whitening=rollouts": (
+        "advantage.whitening=rollouts needs one number for each rollout, and loss.kl.place=reward "
+        "gives every token of advantage=reinforce_plus_plus its own: write "
+        "advantage.whitening=tokens"
+    ),
+    "command=explain check.replay=saved loss/kl=k1 loss.kl.place=reward": (
+        "command=explain runs no model, so it cannot know the KL that loss.kl.place=reward takes "
+        "off the rewards: write loss.kl.place=loss, or command=check"
+    ),
+    # filters, shaping, demonstrations
+    "rollout/filter=dynmic": (
+        "unknown rollout/filter 'dynmic'; did you mean 'dynamic'? (valid: dynamic, none, "
+        "zero_variance)"
+    ),
+    "rollout.filter=dynamic": (
+        "'rollout.filter' is chosen by its group, with a slash: write rollout/filter=dynamic"
+    ),
+    "rollout.filter.max_rounds=3": (
+        "'rollout.filter.max_rounds' is not used by rollout/filter=none; it belongs to dynamic"
+    ),
+    f"{DYNAMIC} rollout.filter.max_rounds=0": (
+        "rollout.filter.max_rounds must be at least 1, got 0"
+    ),
+    f"{DYNAMIC} rollout.filter.prompts_per_round=0": (
+        "rollout.filter.prompts_per_round must be at least 1, got 0"
+    ),
+    f"{DYNAMIC} rollout.filter.prompts_per_round=3": (
+        "rollout.filter.max_rounds=10 x rollout.filter.prompts_per_round=3 is less than "
+        "rollout.prompts_per_iteration=32: an iteration could never be full"
+    ),
+    f"{DYNAMIC} rollout.samples_per_prompt=1 advantage=reinforce_plus_plus": (
+        "rollout/filter=dynamic leaves out groups whose rewards are all equal, and those of a "
+        "group of one always are: write rollout/filter=none, or raise rollout.samples_per_prompt=1"
+    ),
+    "rollout/filter=zero_variance steps_per_iteration=2": (
+        "rollout/filter=zero_variance leaves any number of prompts, which need not split into "
+        "steps_per_iteration=2 equal steps: write incomplete_step=train or incomplete_step=drop"
+    ),
+    "reward.overlong.factor=2": (
+        "'reward.overlong.factor' is not used by reward/overlong=none; it belongs to soft"
+    ),
+    f"{SOFT} reward.overlong.buffer_fraction=0": (
+        "reward.overlong.buffer_fraction must be in (0, 1], got 0.0"
+    ),
+    f"{SOFT} reward.overlong.buffer_fraction=4096": (
+        "reward.overlong.buffer_fraction must be in (0, 1], got 4096.0"
+    ),
+    f"{SOFT} reward.overlong.factor=-1": (
+        "reward.overlong.factor must be a finite number >= 0, got -1.0"
+    ),
+    "loss/objective=sft": (
+        "loss/objective=sft imitates whatever it is given, and rollout/engine=local gives the "
+        "model's own answers: write rollout/engine=demonstrations"
+    ),
+    SFT.removesuffix(" rollout.samples_per_prompt=1"): (
+        "rollout.samples_per_prompt=8: rollout/engine=demonstrations has one answer for a prompt; "
+        "write rollout.samples_per_prompt=1"
+    ),
+    f"{SFT} rollout/filter=dynamic": (
+        "rollout/filter=dynamic is for sampled answers, and rollout/engine=demonstrations gives "
+        "others: write rollout/filter=none"
+    ),
+    f"{SFT} {SOFT}": (
+        "reward/overlong=soft is for sampled answers, and rollout/engine=demonstrations gives "
+        "others: write reward/overlong=none"
+    ),
     # objective, correction, custom aggregation
     f"{GSPO}token_mean": once_per_token("token_mean"),
     f"{GSPO}prompt_mean": once_per_token("prompt_mean"),
     f"{GSPO}constant loss.divisor=5": once_per_token("constant"),
     f"{GSPO}dr_grpo": once_per_token("constant"),
+    "loss.objective.dual_clip=1": "loss.objective.dual_clip must be above 1, or null, got 1.0",
+    "loss.objective.dual_clip=-3": (
+        "loss.objective.dual_clip must be a finite number > 0, got -3.0"
+    ),
+    "loss.objective.dual_clip=none": (
+        "loss.objective.dual_clip must be a number or null, got 'none'"
+    ),
+    "loss/objective=gspo loss.objective.dual_clip=3": (
+        "'loss.objective.dual_clip' is not used by loss/objective=gspo; it belongs to ppo"
+    ),
+    "loss/objective=cispo loss.objective.clip_low=0": (
+        "loss.objective.clip_low must be in (0, 1], got 0.0"
+    ),
+    "loss/objective=cispo loss.objective.clip_high=0": (
+        "loss.objective.clip_high must be a finite number > 0, got 0.0"
+    ),
+    "loss/objective=cispo loss.objective.dual_clip=3": (
+        "'loss.objective.dual_clip' is not used by loss/objective=cispo; it belongs to ppo"
+    ),
+    "loss/objective=reinforce loss.objective.clip_high=0.2": (
+        "'loss.objective.clip_high' is not used by loss/objective=reinforce; it belongs to "
+        "ppo|gspo|cispo"
+    ),
+    f"{SFT} loss.objective.clip_low=0.2": (
+        "'loss.objective.clip_low' is not used by loss/objective=sft; it belongs to ppo|gspo|cispo"
+    ),
+    f"{SFT} loss/correction=tis": (
+        "loss/correction=tis corrects for how the rollout engine drew its tokens, and "
+        "loss/objective=sft imitates them whoever wrote them: write loss/correction=none"
+    ),
+    f"{SFT} loss/kl=k3": (
+        "loss/kl=k3 is an estimate from tokens that the policy has drawn, and loss/objective=sft "
+        "imitates tokens whoever wrote them: write loss/kl=none"
+    ),
     "loss.correction.cap=2": (
         "'loss.correction.cap' is not used by loss/correction=none; it belongs to tis"
     ),
@@ -156,7 +277,7 @@ ONE_LINE = {
     ),
     "rollout=local": "unknown rollout 'local'; did you mean rollout/engine=local?",
     "model.name=tiny": "'model.name' is written by its group: select it with model=tiny",
-    "loss/divisor=5": "'loss/divisor' is a key, not a group: write loss.divisor=...",
+    "loss/divisor=5": "'loss/divisor' is a key, not a group: write loss.divisor=5",
     "evaluation=5": "'evaluation' has keys of its own: set those, e.g. evaluation.<key>=<value>",
     # unknown keys, groups, choices, recipes
     "foo=1": f"unknown key 'foo' {TOP}",
@@ -167,19 +288,18 @@ ONE_LINE = {
         "unknown key 'divisor'; did you mean 'loss.divisor' (of "
         f"loss/aggregation=constant|dr_grpo)? {TOP}"
     ),
-    "kl=k3": f"unknown key 'kl'; did you mean 'loss/kl'? {TOP}",
+    "kl=k3": f"unknown key 'kl'; did you mean loss/kl=k3? {TOP}",
     "loss.empty_unit=drop": (
         f"unknown key 'loss.empty_unit'; did you mean 'loss.empty_units'? {LOSS}"
     ),
-    "loss.clip_low=0.1": (
-        f"unknown key 'loss.clip_low'; did you mean 'loss.objective.clip_low'? {LOSS}"
-    ),
+    "loss.clip_low=0.1": "loss.clip_low was renamed in 0.2: write loss.objective.clip_low=...",
     "check.replya=x": (
         "unknown key 'check.replya'; did you mean 'check.replay'? (valid keys of check: iteration, "
         "replay, seed, shrink)"
     ),
     "loss/objective=gpso": (
-        "unknown loss/objective 'gpso'; did you mean 'gspo'? (valid: gspo, ppo)"
+        "unknown loss/objective 'gpso'; did you mean 'gspo'? (valid: cispo, gspo, ppo, "
+        "reinforce, sft)"
     ),
     "loss.divisr=5": (
         "unknown key 'loss.divisr'; did you mean 'loss.divisor' (of "
@@ -187,11 +307,11 @@ ONE_LINE = {
     ),
     "loss/kl=k3 loss.kl.coef=1": (
         "unknown key 'loss.kl.coef'; did you mean 'loss.kl.coefficient' (of loss/kl=k1|k2|k3)? "
-        "(valid keys of loss.kl: coefficient)"
+        "(valid keys of loss.kl: coefficient, place)"
     ),
     "seed.x=1": f"unknown key 'seed.x'; did you mean 'seed'? {TOP}",
     "loss/agregation=constant": (
-        f"unknown group 'loss/agregation'; did you mean 'loss/aggregation'? {GROUPS}"
+        f"unknown group 'loss/agregation'; did you mean loss/aggregation=constant? {GROUPS}"
     ),
     "loss/aggregation=sample_men": (
         f"unknown loss/aggregation 'sample_men'; did you mean 'sample_mean'? {MODES}"
@@ -200,7 +320,7 @@ ONE_LINE = {
     "model=5": f"unknown model '5' {MODELS}",
     "model=null": f"unknown model 'null' {MODELS}",
     "model=[tiny,path]": f"unknown model '[tiny,path]' {MODELS}",
-    "recipe=grpo/v9": "unknown recipe 'grpo/v9'; did you mean 'grpo/v1'? (valid: grpo/v1)",
+    "recipe=grpo/v9": f"unknown recipe 'grpo/v9'; did you mean 'grpo/v1'? {RECIPES}",
     "recipe=null": "'recipe=null': leave it out to have no recipe",
     "+model=tiny": "'+model=tiny': write model=tiny",
     "++recipe=grpo/v1": "'++recipe=grpo/v1': write recipe=grpo/v1",
@@ -221,10 +341,10 @@ ONE_LINE = {
     # types
     "seed=true": "seed must be a whole number, got true",
     "seed=1.5": "seed must be a whole number, got 1.5",
-    "iterations=1e3": "iterations must be a whole number, got 1000.0",
+    "iterations=1e3": "iterations must be a whole number, got 1000.0: write 1000",
     "'seed=\"3\"'": "seed must be a whole number, got the quoted text '3': drop the quotes",
     "loss.objective.clip_low=true": "loss.objective.clip_low must be a number, got true",
-    "loss.skip_idle_samples=1": "loss.skip_idle_samples must be true or false, got 1",
+    "loss.skip_idle_samples=1": ("loss.skip_idle_samples must be true or false, got 1: write true"),
     "rollout.save=true": "rollout.save must be a text or null, got true",
     "task.stop_tokens=abc": (
         "task.stop_tokens must be a list of texts, e.g. task.stop_tokens=[a,b], got 'abc'"
@@ -237,7 +357,7 @@ ONE_LINE = {
         "loss.auxiliary_aggregation must be one of its choices, got 'mean' (valid: auto, "
         "prompt_mean, same, sample_mean, token_mean)"
     ),
-    "loss.mask_truncated=1": "loss.mask_truncated must be true or false, got 1",
+    "loss.mask_truncated=1": "loss.mask_truncated must be true or false, got 1: write true",
     "incomplete_step=maybe": (
         "incomplete_step must be one of its choices, got 'maybe' (valid: drop, refuse, train)"
     ),
@@ -247,7 +367,28 @@ ONE_LINE = {
     "parallel.tensor=1.5": "parallel.tensor must be a whole number, got 1.5",
     "check.shrink=2": "check.shrink must be true or false, got 2",
     "command=prove": (
-        "command must be one of its choices, got 'prove' (valid: check, explain, train)"
+        "command must be one of its choices, got 'prove' (valid: check, diff, explain, recipes, "
+        "report, rerun, train)"
+    ),
+    # commands that need a recipe or a run, and what they are given
+    "command=diff": "command=diff needs against=<a recipe or a run directory>",
+    "command=diff against=": "against must not be empty",
+    "command=diff against=/dev": "against=/dev is not a run directory: it has no run.json",
+    "command=diff run=/no/where against=grpo/v1": "run=/no/where: there is no such folder",
+    "-m command=diff against=grpo/v1 seed=0,1": (
+        "command=diff starts no run to sweep over: drop --multirun"
+    ),
+    "command=rerun": "command=rerun needs run=<a run directory>",
+    "command=rerun run=/no/where": "run=/no/where: there is no such folder",
+    "command=rerun run=/dev": "run=/dev is not a run directory: it has no run.json",
+    "command=report": "command=report needs runs=<run directories or a sweep's directory>",
+    "command=report runs=[]": "command=report needs runs=<run directories or a sweep's directory>",
+    "command=report runs=/no/where": "runs: /no/where is not a folder",
+    "against=grpo/v1": "against is not used by command=train; it belongs to command=diff",
+    "run=x": "run is not used by command=train; it belongs to command=rerun or command=diff",
+    "command=check runs=x": "runs is not used by command=check; it belongs to command=report",
+    "loss={clip_high:0.3}": (
+        "loss.clip_high was renamed in 0.2: write loss.objective.clip_high=..."
     ),
     # ranges, and sizes that do not fit together
     "seed=-1": "seed must be in [0, 4294967295], got -1",
@@ -302,8 +443,9 @@ ONE_LINE = {
         "rollout.max_prompt_tokens + rollout.max_response_tokens = 264"
     ),
     "rollout.samples_per_prompt=1": (
-        "rollout.samples_per_prompt must be at least 2, got 1: an advantage compares a rollout "
-        "with the others of its group, and in a group of one it is always 0"
+        "rollout.samples_per_prompt must be at least 2, got 1: advantage=grpo compares a rollout "
+        "with the others of its group, and in a group of one it is always 0; "
+        "advantage=reinforce_plus_plus needs no group"
     ),
     "optimizer.warmup_steps=20": (
         "optimizer.warmup_steps=20 leaves no step at optimizer.learning_rate: "
@@ -313,29 +455,68 @@ ONE_LINE = {
         "rollout.save has nothing to save under rollout/engine=replay: drop one of them"
     ),
     # several values without -m, and flags
-    "seed=0,1": "'seed=0,1' names several values: add -m to run them all, or write seed=[0,1]",
+    "seed=0,1": "'seed=0,1' names several values: add -m to run them all",
     "'seed=range(0,3)'": "'seed=range(0,3)' names several values: add -m to run them all",
     "hydra.mode=MULTIRUN": "'hydra.mode=MULTIRUN': write -m for a sweep, nothing for a run",
+    # how a sweep is run
+    "hydra/launcher=joblib": "hydra/launcher=joblib is for a sweep: add -m, or leave it out",
+    "hydra/sweeper=optuna": "hydra/sweeper=optuna is for a sweep: add -m, or leave it out",
+    "sweep.resume=true": "sweep.resume=true is for a sweep: add -m, or leave it out",
+    "sweep.resume=1": "sweep.resume must be true or false, got 1: write true",
+    "command=check sweep.resume=true": (
+        "sweep.resume=true skips what has been trained before: leave it out with command=check"
+    ),
+    "-m seed=0,1 hydra.sweep.subdir=x": (
+        "hydra.sweep.subdir=x: the folder of a job is found by its number, leave it out "
+        "(hydra.sweep.dir is where these folders are)"
+    ),
     "--multi": (
         "unknown flag '--multi'; did you mean '--multirun'? (a setting is key=value; --help lists "
         "what there is)"
     ),
-    "--seed=3": "unknown flag '--seed=3'; a setting has no dashes: seed=3",
+    "--seed=3": "unknown flag '--seed=3'; a setting has no dashes: write seed=3",
     "--config-dir x": (
-        "unknown flag '--config-dir' (a setting is key=value; --help lists what there is)"
+        "'--config-dir' is a flag of Hydra that slime does not have: your own recipes are found "
+        "through SLIME_RECIPES=<folder>"
     ),
     "--package loss": "--package goes with --cfg job",
     "--cfg job -m": "--cfg prints one config: drop --multirun",
     "--cfg job --package los": "--package los: no such node; try --cfg job alone",
     # Hydra's own node
     "hydra.run.dri=x": "unknown key 'hydra.run.dri'; did you mean 'dir'? (valid: dir)",
-    "hydra/launcher=nope": "unknown hydra/launcher 'nope' (valid: basic)",
     "hydra.run.dir=/dev/null/runs": (
         "cannot write to /dev/null/runs (not a directory): pass hydra.run.dir=<a folder you may "
         "write to>"
     ),
     "hydra.run.dir=/dev/null": (
         "cannot write to /dev/null (file exists): pass hydra.run.dir=<a folder you may write to>"
+    ),
+    # trackers
+    "tracking=wandbb": (
+        "unknown tracking 'wandbb'; did you mean 'wandb'? (valid: mlflow, none, tensorboard, wandb)"
+    ),
+    "tracking.mode=online": (
+        "'tracking.mode' is not used by tracking=tensorboard; it belongs to wandb"
+    ),
+    "tracking=wandb tracking.uri=http://localhost:5000": (
+        "'tracking.uri' is not used by tracking=wandb; it belongs to mlflow"
+    ),
+    "tracking=wandb tracking.mode=on": (
+        "tracking.mode must be one of its choices, got 'on' (valid: offline, online)"
+    ),
+    "tracking=wandb tracking.api_key=c0ffee": (
+        "unknown key 'tracking.api_key' (valid keys of tracking: group, mode, project, run_name, "
+        "samples_per_iteration)"
+    ),
+    "tracking=wandb tracking.project=": "tracking.project must not be empty",
+    "tracking=wandb tracking.group=": "tracking.group must not be empty",
+    "tracking=mlflow tracking.run_name=": "tracking.run_name must not be empty",
+    "tracking=mlflow tracking.experiment=": "tracking.experiment must not be empty",
+    "tracking=mlflow tracking.uri=mlruns": f"{STORE} got 'mlruns'",
+    "tracking=mlflow tracking.uri=file:///tmp/mlruns": f"{STORE} got 'file:///tmp/mlruns'",
+    "tracking=mlflow tracking.uri=https://me:hunter2@host": (
+        "tracking.uri must not hold a password, it would be written to resolved.yaml: drop it and "
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
     ),
     # what small files say
     "model=path model.path=/no/where": "model.path: /no/where is not a folder",
@@ -349,6 +530,14 @@ ONE_LINE = {
 }
 
 SEVERAL_LINES = {
+    "rollout/engine=demonstrations": [
+        "rollout.samples_per_prompt=8: rollout/engine=demonstrations has one answer for a prompt; "
+        "write rollout.samples_per_prompt=1",
+        "loss/objective=ppo weighs how likely an answer was to be sampled, and those of "
+        "rollout/engine=demonstrations were not: write loss/objective=sft",
+        "advantage=grpo tells good answers from bad ones, and rollout/engine=demonstrations gives "
+        "right ones only: write advantage=constant",
+    ],
     "foo=1 +bar=2 iterations=0 loss/aggregation=constant model=tinny seed=true loss.empty_units=": [
         f"unknown model 'tinny'; did you mean 'tiny'? {MODELS}",
         f"unknown key 'foo' {TOP}",

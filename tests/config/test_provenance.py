@@ -12,8 +12,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from slime.config import provenance
+from slime.config.fingerprint import fingerprint
 from slime.config.help import default_choices
-from slime.config.provenance import fingerprint
 from slime.config.schema import ConstantLoss, Node
 
 ROOT = Path(__file__).parents[2]
@@ -75,10 +75,11 @@ def run(command):
     return config, directory
 
 
-def test_a_run_directory_holds_these_two_files_and_nothing_of_hydra(run, tmp_path):
+def test_a_run_directory_holds_these_files_and_nothing_of_hydra(run, tmp_path):
     _, directory = run
     assert directory.parent == tmp_path / "runs"
-    assert {path.name for path in directory.iterdir()} == {"resolved.yaml", "run.json"}
+    files = {"resolved.yaml", "run.json", "ended.json"}
+    assert {path.name for path in directory.iterdir()} == files
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 

@@ -1,6 +1,15 @@
 """-m: all jobs are checked before the first one starts."""
 
+import json
+from pathlib import Path
+
 import pytest
+from hydra.errors import MissingConfigException
+
+from slime.config import plugins
+from slime.config.ended import EVALUATION, Ended
+from slime.config.explain import explain
+from slime.config.schema import ConfigError
 
 
 def test_a_sweep_names_every_job_with_its_fingerprint_and_those_that_train_the_same(command):
@@ -93,7 +102,12 @@ def test_a_job_that_fails_does_not_take_the_others_with_it(command):
     assert [config.seed for config, _ in ended.trained] == [0, 1, 2, 3]
     assert ended.exit_code == 1
     assert "RuntimeError: out of luck" in ended.err
-    assert "2 of 4 jobs failed: #0 (exit code 1), #2 (exit code 1)" in ended.err
+    [sweep] = Path("runs").iterdir()
+    assert ended.err.splitlines()[-3:] == [
+        "2 of 4 jobs failed:",
+        f"  #0: exit code 1: {sweep}/0",
+        f"  #2: exit code 1: {sweep}/2",
+    ]
 
 
 @pytest.mark.parametrize("interruption", ["raised", "returned"])
@@ -106,3 +120,131 @@ def test_an_interrupt_ends_the_whole_sweep(interruption, command):
     ended = command("-m", "seed=0,1,2", train=train)
     assert len(ended.trained) == 1
     assert (ended.exit_code, ended.err) == (130, "")
+    assert left(ended.trained[0][1]) == {"exit_code": 130, "evaluation": None}
+
+
+def evaluated(rewards):
+    """A train() that leaves these evaluations, by seed, and ends well."""
+
+    def train(config, directory):
+        lines = [json.dumps({"iteration": i, EVALUATION: r}) for i, r in rewards[config.seed]]
+        (directory / "metrics.jsonl").write_text("\n".join(["{}", *lines, "{}", ""]))
+        return 0
+
+    return train
+
+
+def left(directory):
+    return json.loads((directory / "ended.json").read_text())
+
+
+@pytest.mark.parametrize("flags", [(), ("-m",)], ids=["run", "sweep"])
+def test_a_job_leaves_its_exit_code_and_the_last_held_out_reward(flags, command):
+    ended = command(*flags, "seed=0", train=evaluated({0: [(0, 0.125), (3, 0.5)]}))
+    [(_, directory)] = ended.trained
+    assert left(directory) == {"exit_code": 0, "evaluation": 0.5}
+
+
+@pytest.mark.parametrize("flags", [(), ("-m",)], ids=["run", "sweep"])
+@pytest.mark.parametrize(
+    ("end", "exit_code"),
+    [(RuntimeError("bad luck"), 1), (ConfigError("a port is taken"), 2), (1, 1)],
+    ids=["crash", "config error", "not finite"],
+)
+def test_a_job_that_fails_has_an_exit_code_and_no_evaluation(flags, end, exit_code, command):
+    def train(config, directory):
+        evaluated({0: [(0, 0.125)]})(config, directory)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    ended = command(*flags, "seed=0", train=train)
+    [(_, directory)] = ended.trained
+    assert left(directory) == {"exit_code": exit_code, "evaluation": None}
+    assert ended.exit_code == exit_code
+
+
+def test_an_evaluation_that_is_not_finite_is_none(command):
+    ended = command(train=evaluated({0: [(0, 0.5), (1, float("nan"))]}))
+    [(_, directory)] = ended.trained
+    assert left(directory) == {"exit_code": 0, "evaluation": None}
+
+
+def test_a_sweep_ends_with_its_evaluations_the_best_first(command):
+    ended = command("-m", "model=tiny", "seed=1,2", train=evaluated({1: [(0, 0.25)], 2: [(0, 1)]}))
+    [sweep] = Path("runs").iterdir()
+    assert ended.out.splitlines()[2:] == [
+        "held-out mean reward of each job, the best first:",
+        f"  1  #1  seed=2  {sweep}/1",
+        f"  0.25  #0  seed=1  {sweep}/0",
+    ]
+
+
+def test_a_job_whose_process_died_is_named_too(command):
+    def train(config, _):
+        if config.seed == 1:  # what is left when nobody could write any more
+            monkeypatch.setattr(Ended, "write", lambda *_: None)
+        return 0
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        ended = command("-m", "seed=0,1", train=train)
+    [sweep] = Path("runs").iterdir()
+    assert ended.exit_code == 1
+    assert ended.err == f"1 of 2 jobs failed:\n  #1: its process died (exit code 1): {sweep}/1\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "messages"),
+    [
+        (
+            ["-m", "hydra/launcher=joblb", "seed=0,1"],
+            ["unknown hydra/launcher 'joblb'; did you mean 'joblib'?"],
+        ),
+        (
+            ["-m", "hydra/launcher=joblib", "hydra.launcher.n_job=2", "seed=0,1"],
+            ["unknown key 'hydra.launcher.n_job'; did you mean 'n_jobs'?"],
+        ),
+        (
+            ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=x", "seed=0,1"],
+            ["hydra.launcher.n_jobs: Value 'x' of type 'str' could not be converted to Integer"],
+        ),
+        (
+            ["hydra/launcher=joblib", "hydra/sweeper=optuna", "sweep.resume=true"],
+            [
+                "hydra/launcher=joblib is for a sweep: add -m, or leave it out",
+                "hydra/sweeper=optuna is for a sweep: add -m, or leave it out",
+                "sweep.resume=true is for a sweep: add -m, or leave it out",
+            ],
+        ),
+        (
+            ["-m", "hydra.sweep.subdir=x", "seed=0,1"],
+            [
+                "hydra.sweep.subdir=x: the folder of a job is found by its number, leave it out "
+                "(hydra.sweep.dir is where these folders are)"
+            ],
+        ),
+    ],
+)
+def test_a_mistake_in_how_to_sweep_is_one_line(arguments, messages, command, tmp_path):
+    ended = command(*arguments)
+    starts = [line[: len(m)] for line, m in zip(ended.messages, messages, strict=True)]
+    assert starts == messages
+    assert (ended.exit_code, ended.trained) == (2, [])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("group", "choice", "package"),
+    [
+        ("hydra/launcher", "joblib", "hydra-joblib-launcher"),
+        ("hydra/launcher", "submitit_local", "hydra-submitit-launcher"),
+        ("hydra/sweeper", "optuna", "hydra-optuna-sweeper"),
+    ],
+)
+def test_a_plugin_that_is_not_installed_says_how_to_install_it(group, choice, package, monkeypatch):
+    monkeypatch.setattr(plugins, "find_spec", lambda _: None)
+    absent = MissingConfigException("no such file", f"{group}/{choice}", options=["basic"])
+    assert explain(absent) == [
+        f"{group}={choice} needs the package {package}: "
+        "pip install -c constraints.txt -e '.[sweepers]'"
+    ]

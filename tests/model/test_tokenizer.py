@@ -101,6 +101,39 @@ def test_a_line_end_is_one_token_where_every_text_starts_with_a_space(sentence_p
         sentence_piece.stop_token_ids(["\n\n"])
 
 
+def test_a_response_is_read_as_it_follows_its_prompt(tokenizer, sentence_piece):
+    assert tokenizer.encode_response("2 + 2 =", " 4") == tokenizer.encode(" 4")
+    assert sentence_piece.encode("a") == [6]
+    assert sentence_piece.encode_response("a", "b") == [5]  # alone: a space and b
+    assert sentence_piece.encode_response("a", " a") == [6]
+
+
+def test_a_response_that_would_merge_with_its_prompt_is_read_alone(sentence_piece):
+    """A space and a are one token, but a prompt's tokens are what the model is given."""
+    assert sentence_piece.encode_response(" ", "a") == sentence_piece.encode("a")
+
+
+def test_a_response_never_starts_with_a_begin_token(copy):
+    tokenizer = copy("tokenizer_config.json", bos_token="<|system|>")
+    assert tokenizer.encode_response("1 =", " 2") == tokenizer.encode(" 2")[-2:]
+
+
+def test_a_demonstration_ends_with_the_first_stop_token_of_the_task_else_the_models_own(copy):
+    tokenizer = copy("generation_config.json", eos_token_id=[4, 0])
+    assert tokenizer.closing_token(["\n", "a"]) == tokenizer.encode("\n")[0]
+    assert tokenizer.closing_token([]) == 0  # the tokenizer's own of the two
+    assert tokenizer.end_texts == [END, "<|user|>"]
+
+
+def test_without_any_end_token_a_demonstration_needs_a_stop_token(copy):
+    for name in ("config.json", "generation_config.json"):
+        copy(name, eos_token_id=None)
+    tokenizer = copy("tokenizer_config.json", eos_token=None)
+    with pytest.raises(ConfigError, match=r"task\.stop_tokens: the model names no end token"):
+        tokenizer.closing_token([])
+    assert tokenizer.closing_token(["\n"]) == tokenizer.encode("\n")[0]
+
+
 def test_a_chat_is_rendered_up_to_where_the_model_answers(tokenizer):
     messages = [{"role": "system", "content": "add"}, {"role": "user", "content": "1 + 1"}]
     text = tokenizer.render_chat(messages)

@@ -1,0 +1,205 @@
+"""A run directory of earlier -> a recipe that composes to the same values today.
+
+Defaults may have changed since, keys may have new names, and some the run did not know.
+"""
+
+import dataclasses
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from slime.config.fingerprint import ERRAND
+from slime.config.groups import (
+    BY_NAME,
+    BY_NODE,
+    RECIPE,
+    Group,
+    field_names,
+    is_label,
+    join,
+)
+from slime.config.names import unknown_choice, unknown_key
+from slime.config.recipe_file import load
+from slime.config.renamed import with_current_names
+from slime.config.schema import Config, ConfigError, Node
+from slime.config.schema.base import NO_NEUTRAL
+from slime.config.store import register_values
+
+RESOLVED, RECORD = "resolved.yaml", "run.json"
+NAME = "_run_"  # of the recipe that a past run becomes, for as long as one command lasts
+PAST_RUN = f"{RECIPE}={NAME}"
+NOT_AGAIN = ERRAND | {"rollout.save"}  # the run wrote there; another one may not
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """What a run directory says about its config."""
+
+    folder: Path
+    record: dict[str, Any]  # run.json
+    values: dict[str, Any]  # resolved.yaml, under the names that keys have today
+
+    @property
+    def file(self) -> Path:
+        return self.folder / RESOLVED
+
+
+def read_run(key: str, name: str) -> PastRun:
+    """The run in the folder `name`.
+
+    key: the one that names it, for the message.  Raises ConfigError if there is no run, or if one
+    of its files cannot be read.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"{key}={name}: there is no such folder")
+    if not (folder / RECORD).is_file():
+        jobs = [file.parent for file in sorted(folder.glob(f"*/{RECORD}"))]
+        hint = f"; it holds several: write {key}={jobs[0]}" if jobs else ""
+        raise ConfigError(f"{key}={name} is not a run directory: it has no {RECORD}{hint}")
+    record = _read_record(folder / RECORD)
+    values = with_current_names(load(folder / RESOLVED), folder / RESOLVED)
+    plain = OmegaConf.to_container(values, resolve=False)
+    assert isinstance(plain, dict)
+    return PastRun(folder, record, {str(key): value for key, value in plain.items()})
+
+
+def register_run(run: PastRun, chosen_anew: Collection[str] = ()) -> None:
+    """Let PAST_RUN, as an override, select the values of this run; see recipe_of()."""
+    register_values(NAME, recipe_of(run, chosen_anew), run.file)
+
+
+def recipe_of(run: PastRun, chosen_anew: Collection[str] = ()) -> DictConfig:
+    """The run as a recipe.
+
+    chosen_anew: groups for which the command line makes another choice; of their nodes only those
+    keys stay that mean the same under every choice.
+    Raises ConfigError, a line for each group, choice or key of the run that is no more.
+    """
+    choices = dict(run.record["choices"])
+    found = list(_choice_problems(choices))
+    if found:
+        raise ConfigError("\n".join(f"{run.folder / RECORD}: {line}" for line in found))
+    reader = _Reader(choices, chosen_anew)
+    values = reader.node(run.values, Config, "")
+    if reader.unknown:
+        lines = [f"{run.file}: {unknown_key(path, reader.tree)}" for path in reader.unknown]
+        raise ConfigError("\n".join(lines))
+    defaults = [{f"override /{group}": choice} for group, choice in reader.choices.items()]
+    recipe: DictConfig = OmegaConf.create(
+        {"defaults": defaults, **values, RECIPE: run.record[RECIPE]}
+    )
+    return recipe
+
+
+class _Reader:
+    """Walks the values of a run beside the classes that its choices mean today."""
+
+    def __init__(self, choices: dict[str, str], chosen_anew: Collection[str]) -> None:
+        self.choices = {group: choices[group] for group in BY_NAME if group in choices}
+        self.tree: dict[str, type[Node]] = {}
+        self.unknown: list[str] = []
+        self._chosen_anew = chosen_anew
+
+    def node(self, values: dict[str, Any], schema: type[Node], path: str) -> dict[str, Any]:
+        self.tree[path] = schema
+        known = field_names(schema)
+        self.unknown += [join(path, str(key)) for key in values if key not in known]
+        kept: dict[str, Any] = {}
+        for field in dataclasses.fields(schema):  # type: ignore[arg-type]
+            here = join(path, field.name)
+            if here not in NOT_AGAIN and not is_label(here):
+                kept |= self._field(values, field, here)
+        return kept
+
+    def _field(
+        self, values: dict[str, Any], field: dataclasses.Field[Any], path: str
+    ) -> dict[str, Any]:
+        below = self._class_at(field, path)
+        if below is not None:
+            inner = values.get(field.name)
+            return {field.name: self.node(inner if isinstance(inner, dict) else {}, below, path)}
+        if path in BY_NODE or self._belongs_to_another_choice(path):
+            return {}
+        if field.name not in values:
+            return _as_before_the_key(field)
+        return {field.name: _literal(values[field.name])}
+
+    def _class_at(self, field: dataclasses.Field[Any], path: str) -> type[Node] | None:
+        if path in BY_NODE:
+            group = BY_NODE[path]
+            if group.name not in self.choices and (neutral := _neutral_choice(group, field)):
+                self.choices[group.name] = neutral
+            return (
+                _class_of(group, self.choices[group.name]) if group.name in self.choices else None
+            )
+        return field.type if isinstance(field.type, type) and issubclass(field.type, Node) else None
+
+    def _belongs_to_another_choice(self, path: str) -> bool:
+        node, _, key = path.rpartition(".")
+        group = BY_NODE.get(node)
+        return group is not None and group.name in self._chosen_anew and not _shared(group, key)
+
+
+def _choice_problems(choices: dict[str, str]) -> Iterator[str]:
+    for group, choice in choices.items():
+        if group == RECIPE:
+            continue
+        if group not in BY_NAME:
+            yield f"slime no longer has the group {group!r}"
+        elif choice not in BY_NAME[group].options:
+            yield unknown_choice(group, str(choice), BY_NAME[group].options)
+
+
+def _as_before_the_key(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """The run did not know the key: not today's default, but what training was without it."""
+    neutral = field.metadata.get("neutral", NO_NEUTRAL)
+    known = neutral is not NO_NEUTRAL and not isinstance(neutral, type)
+    return {field.name: getattr(neutral, "name", neutral)} if known else {}
+
+
+def _neutral_choice(group: Group, field: dataclasses.Field[Any]) -> str | None:
+    neutral = field.metadata.get("neutral", NO_NEUTRAL)
+    return next((choice.name for choice in group.choices if choice.schema is neutral), None)
+
+
+def _class_of(group: Group, name: str) -> type[Node]:
+    return next(choice.schema for choice in group.choices if choice.name == name)
+
+
+def _shared(group: Group, key: str) -> bool:
+    """Whether the key means the same, by its default, under every choice of the group."""
+    if group.owners(key) != group.options:
+        return False
+    fields = [
+        next(f for f in dataclasses.fields(choice.schema) if f.name == key)  # type: ignore[arg-type]
+        for choice in group.choices
+    ]
+    return all(
+        f.default == fields[0].default and f.default_factory is fields[0].default_factory
+        for f in fields
+    )
+
+
+def _literal(value: Any) -> Any:
+    """A text that a run resolved to is not to be resolved once more."""
+    if isinstance(value, str):
+        return value.replace("${", r"\${")
+    return [_literal(item) for item in value] if isinstance(value, list) else value
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+        choices = record["choices"]
+        complete = isinstance(choices, dict) and RECIPE in record and "fingerprint" in record
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
+    if not complete:
+        raise ConfigError(f"{file}: cannot be read: it names no choices, recipe or fingerprint")
+    checked: dict[str, Any] = record
+    return checked

@@ -1,0 +1,1 @@
+"""Runs configs that proved right, and says how they ended."""
