@@ -4,7 +4,12 @@ import json
 
 import pytest
 
-from slime.check.sweep import EndedJob, print_sweep
+from slime.check.sweep import print_sweep
+from slime.config.ended import Ended, EndedJob
+
+
+def ended(number, exit_code, folder):
+    return EndedJob(number, folder, Ended(exit_code, None))
 
 
 @pytest.fixture
@@ -26,7 +31,7 @@ def job(tmp_path):
             }.items()
         ]
         (folder / "check.json").write_text(json.dumps({"ok": ok, "rows": rows}))
-        return EndedJob(0 if ok else 1, folder)
+        return ended(number, 0 if ok else 1, folder)
 
     return job
 
@@ -49,7 +54,7 @@ def test_a_row_for_each_job_says_what_tells_it_from_the_others(job, capsys):
 
 
 def test_a_job_that_came_to_nothing_has_a_row_too(job, tmp_path, capsys):
-    print_sweep([job(0, ["seed=0"]), EndedJob(2, None), EndedJob(1, tmp_path)])
+    print_sweep([job(0, ["seed=0"]), ended(1, 2, tmp_path / "1"), ended(2, 1, tmp_path)])
     found = rows(capsys)
     assert found[0][-1] == "ok"
     assert [" ".join(row[-5:]) for row in found[1:]] == [
@@ -59,7 +64,7 @@ def test_a_job_that_came_to_nothing_has_a_row_too(job, tmp_path, capsys):
 
 def test_a_sweep_without_checks_has_no_table(tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps({"overrides": ["seed=0"]}))
-    print_sweep([EndedJob(0, tmp_path), EndedJob(1, None)])
+    print_sweep([ended(0, 0, tmp_path), EndedJob(1, tmp_path / "1", None)])
     assert capsys.readouterr().out == ""
 
 
