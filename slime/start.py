@@ -15,6 +15,7 @@ from slime.cluster.place import get
 from slime.cluster.session import GpuShares, ray_session
 from slime.cluster.trainer import Trainer, start_trainer
 from slime.config.schema import (
+    SFT,
     Config,
     Demonstrations,
     LocalEngine,
@@ -200,10 +201,11 @@ def _preparation(config: Config, trainer: Trainer) -> Callable[[list[Step]], lis
     """The log-prob passes before an iteration's first step, and what depends on them.
 
     With one step an iteration the current log-probs are the old ones, and no pass is needed, unless
-    advantages wait for them.
+    advantages wait for them.  loss/objective=sft reads none at all.
     """
     kl, passes = config.loss.kl, list[Callable[[list[Step]], list[Step]]]()
-    if config.steps_per_iteration > 1 or kl_in_reward(kl):
+    reads_old = not isinstance(config.loss.objective, SFT)
+    if (config.steps_per_iteration > 1 and reads_old) or kl_in_reward(kl):
         passes.append(trainer.with_old_log_probs)
     if isinstance(kl, ReferenceKLConfig):
         passes.append(trainer.with_reference_log_probs)

@@ -60,12 +60,14 @@ def test_the_kl_of_the_current_policy_is_measured(run):
     assert run.steps()[-1]["train/kl"] != 0
 
 
+@pytest.mark.slow
 def test_a_replay_on_two_workers_takes_the_steps_of_one(run, replayed):
     for live, again in zip(run.steps(), replayed.steps(), strict=True):
         for name in (n for n in live if n.startswith("train/") or n.endswith("kl_penalty_mean")):
             assert again[name] == pytest.approx(live[name], rel=1e-4, abs=1e-6), name
 
 
+@pytest.mark.slow
 def test_a_replay_on_two_workers_ends_with_the_weights_of_one(run, replayed):
     one, two = (load_file(r.run_directory / "model" / "model.safetensors") for r in (run, replayed))
     for name, weights in one.items():

@@ -78,6 +78,7 @@ def test_dynamic_sampling_fills_every_iteration_and_its_replay_trains_the_same(r
     assert_same_training(done, replay(done, tmp_path / "again", "iterations=3"))
 
 
+@pytest.mark.slow
 def test_dynamic_sampling_that_finds_too_little_trains_on_whole_iterations_and_warns(run):
     done = run("live", "rollout/filter=dynamic", "rollout.filter.max_rounds=2",
                "rollout.filter.prompts_per_round=3", "iterations=2", reward="never")  # fmt: skip
@@ -91,6 +92,7 @@ def test_dynamic_sampling_that_finds_too_little_trains_on_whole_iterations_and_w
 STEPS = ["rollout/filter=zero_variance", "steps_per_iteration=2", "incomplete_step=train"]
 
 
+@pytest.mark.slow
 def test_zero_variance_trains_on_what_is_left_and_its_replay_does_too(run, tmp_path):
     done = run("live", *STEPS, "iterations=3", "rollout.save=saved")
     left = [len(groups) for groups in saved_groups(done)]
@@ -103,6 +105,7 @@ def test_zero_variance_trains_on_what_is_left_and_its_replay_does_too(run, tmp_p
     assert_same_training(done, replay(done, tmp_path / "again", "iterations=3", *STEPS))
 
 
+@pytest.mark.slow
 def test_an_iteration_of_which_nothing_is_left_trains_nothing_and_the_run_goes_on(run):
     done = run("live", *STEPS, "iterations=2", "max_bad_steps=1", reward="never")
     assert [r["train/skipped"] for r in done.steps()] == [True, True]

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from slime.report.law import Points
 from slime.report.recipes import Recipe
-from slime.report.runs import Run
-from slime.report.sigmoid import FEWEST_POINTS, Points
+from slime.report.run import Run
+from slime.report.sigmoid import FEWEST_POINTS
 
 Floats = npt.NDArray[np.float64]
 

@@ -17,7 +17,7 @@ from slime.report.look import (
 )
 from slime.report.metrics import HEALTH, Metric
 from slime.report.recipes import Recipe
-from slime.report.runs import Run
+from slime.report.run import Run
 
 SPREAD = "line: mean over seeds; band: smallest to largest seed"
 

@@ -18,7 +18,7 @@ from slime.report.bootstrap import (
 )
 from slime.report.curves import HELD_OUT
 from slime.report.recipes import Recipe
-from slime.report.runs import Run
+from slime.report.run import Run
 from slime.report.values import Value, training_values
 
 NO_DIFFERENCE = "no difference shown"

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from slime.report.final import NO_DIFFERENCE, FinalEvaluation
 from slime.report.recipes import Recipe
-from slime.report.runs import Run
+from slime.report.run import Run
 from slime.report.scale import Scaling
 from slime.report.sigmoid import Refused, Sigmoid
 

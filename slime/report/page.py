@@ -9,11 +9,12 @@ import jinja2
 from slime.report.bootstrap import REPLICATES
 from slime.report.draw_time import TimeSplit, phases_of
 from slime.report.final import NO_DIFFERENCE, FinalEvaluation
+from slime.report.intervals import Estimate
 from slime.report.look import COLOURS, MINUS, Picture, colour_of
 from slime.report.recipes import DifferingKey, Recipe
-from slime.report.runs import Run
+from slime.report.run import Run
 from slime.report.scale import Scaling
-from slime.report.sigmoid import Estimate, Sigmoid
+from slime.report.sigmoid import Sigmoid
 
 TEMPLATE = "page.html.j2"
 

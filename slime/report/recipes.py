@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from slime.report.runs import Run
+from slime.report.run import Run
 from slime.report.values import SEED, Value, training_values
 
 ABSENT = "—"  # a key that a run does not have

@@ -6,16 +6,10 @@ from itertools import combinations
 
 from slime.report.curves import HELD_OUT, Axis, choose_axis, choose_reward, points_of
 from slime.report.final import NO_DIFFERENCE
+from slime.report.intervals import FEWEST_SEEDS, Difference, difference
+from slime.report.law import Points
 from slime.report.recipes import Recipe
-from slime.report.sigmoid import (
-    FEWEST_SEEDS,
-    AsymptoteDifference,
-    Points,
-    Refused,
-    Sigmoid,
-    difference_of_asymptotes,
-    fit,
-)
+from slime.report.sigmoid import Refused, Sigmoid, fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +25,7 @@ class AsymptotePair:
 
     first: Recipe
     second: Recipe
-    difference: AsymptoteDifference
+    difference: Difference
 
     @property
     def verdict(self) -> str:
@@ -78,7 +72,7 @@ def scale(recipes: Sequence[Recipe]) -> Scaling:
         fits.append(RecipeFit(recipe, points, fit(points)))
     laws = [(f.recipe, f.result) for f in fits if isinstance(f.result, Sigmoid)]
     pairs = [
-        AsymptotePair(first, second, difference_of_asymptotes(one, other))
+        AsymptotePair(first, second, difference(one.asymptote, other.asymptote))
         for (first, one), (second, other) in combinations(laws, 2)
     ]
     return Scaling(axis, reward, tuple(fits), tuple(pairs))

@@ -232,8 +232,8 @@ def test_a_step_with_nan_or_inf_in_loss_or_gradient_changes_nothing(single):
         assert metrics.skipped
         json.dumps(dataclasses.asdict(metrics), allow_nan=False)
     assert [m.loss is None for m in single.skipped.metrics] == [True, True, False]
-    assert any(m.grad_norm is None for m in single.skipped.metrics)
-    assert single.skipped.metrics[2].grad_norm is None  # the loss is finite, its gradient is not
+    # Every token of the sample with an inf is beyond its bound, where no gradient passes.
+    assert [m.grad_norm is None for m in single.skipped.metrics] == [True, False, True]
     assert single.skipped.weights_kept
     assert single.skipped.optimizer_state_kept
     assert single.skipped.gradient_left == 0

@@ -3,13 +3,9 @@
 import numpy as np
 import pytest
 
-from slime.report.sigmoid import (
-    Points,
-    Refused,
-    Sigmoid,
-    difference_of_asymptotes,
-    fit,
-)
+from slime.report.intervals import difference
+from slime.report.law import Points
+from slime.report.sigmoid import Refused, Sigmoid, fit
 
 STEPS = 24
 REACH = 1000.0 * (STEPS - 1)
@@ -130,8 +126,8 @@ def test_asymptotes_far_apart_are_told_apart_and_turned_around_give_the_negative
     random = np.random.default_rng(2)
     first = fit(points(law(0.8), noise=0.02, random=random))
     second = fit(points(law(0.5), noise=0.02, random=random))
-    there = difference_of_asymptotes(first, second)
-    back = difference_of_asymptotes(second, first)
+    there = difference(first.asymptote, second.asymptote)
+    back = difference(second.asymptote, first.asymptote)
     assert there.low > 0
     assert (there.estimate, there.low, there.high) == pytest.approx(
         (-back.estimate, -back.high, -back.low)
