@@ -18,15 +18,17 @@ from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from slime.config.compose import ROOT_CONFIG, compose, search_path
+from slime.config.compose import compose, search_path
 from slime.config.ended import EndedJob, ended_job
 from slime.config.explain import explain
 from slime.config.flags import CommandLine
+from slime.config.loader import Loader
 from slime.config.optuna import read_study, study_problems
 from slime.config.overrides import read_command_line
 from slime.config.plugins import OPTUNA, SWEEPER, maximise, with_named
 from slime.config.preflight import check_run, check_sweep
 from slime.config.schema import ConfigError
+from slime.config.store import ROOT_CONFIG
 from slime.config.sweep import read_sweep, sweep_problems
 
 Task = Callable[[DictConfig], float | None]
@@ -130,7 +132,8 @@ def _hydra(conf: Path) -> Iterator[Hydra]:
     """
     version.setbase("1.3")
     try:
-        hydra = Hydra.create_main_hydra2("launch", search_path(conf))
+        hydra = Hydra("launch", Loader(search_path(conf)))
+        GlobalHydra.instance().initialize(hydra)
         maximise()
         yield hydra
     finally:

@@ -5,30 +5,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
+from slime.config.loader import Loader
 from slime.config.plugins import without_installed
-from slime.config.store import register_conf
-
-ROOT_CONFIG = "config"
+from slime.config.store import ROOT_CONFIG, register_conf
 
 
 def search_path(conf: Path) -> ConfigSearchPath:
     """Where configs are: in Hydra's store, with the root config and the choices in `conf`."""
     without_installed()
-    register_conf(ROOT_CONFIG, conf)
+    register_conf(conf)
     return create_config_search_path(None)
 
 
 def config_loader(conf: Path) -> ConfigLoader:
     """Composes without running anything.  conf: the folder of the config groups."""
     version.setbase("1.3")
-    return ConfigLoaderImpl(search_path(conf))
+    return Loader(search_path(conf))
 
 
 def compose(loader: ConfigLoader, overrides: Sequence[str]) -> DictConfig:

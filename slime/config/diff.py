@@ -40,9 +40,15 @@ def _table(sides: Sequence[Side], role: Role, *head: Sequence[str]) -> str:
     rows = [
         [_name(key), *(_cell(key, v, n) for v, n in zip(values, neutral, strict=True))]
         for key in dict.fromkeys(order)
-        if values[0].get(key) != values[1].get(key)
+        if values[0].get(key) != values[1].get(key) and not _held_by_both(key, values, neutral)
     ]
     return table([["", *(side.title for side in sides)], *head, *rows]) if rows else ""
+
+
+def _held_by_both(key: str, values: Sequence[Values], neutral: Sequence[Values]) -> bool:
+    """Whether one side only leaves the value of the other without effect."""
+    one, other = ({**v, **n}.get(key) for v, n in zip(values, neutral, strict=True))
+    return one == other is not None
 
 
 def _cell(key: str, values: Values, neutral: Values) -> str:

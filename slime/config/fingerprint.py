@@ -1,8 +1,9 @@
 """What a run learns from, in twelve hex digits: equal for equal training, whoever wrote it how.
 
 It covers exactly the values that change training.  Left out are keys that cannot (trains=False:
-where workers run, how a step is laid out, what is written where, how often it is evaluated), and
-keys that hold their neutral value, so that a key which is new to slime changes no old fingerprint.
+where workers run, how a step is laid out, what is written where, how often it is evaluated), keys
+that others leave without effect, and keys that hold their neutral value, so that a key which is new
+to slime changes no old fingerprint.  For the path of a file or folder stands what is in it.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Any, get_args
 
+from slime.config.contents import content
 from slime.config.groups import RECIPE, join
 from slime.config.renamed import original_name
 from slime.config.schema import Config, Node
@@ -34,11 +36,16 @@ class Role(Enum):
 
 def fingerprint(config: Config) -> str:
     """12 hex digits: equal for equal training values, whichever recipe or overrides gave them."""
-    return fingerprint_of(training_values(config))
+    return fingerprint_of(marked_values(config))
+
+
+def marked_values(config: Config) -> Values:
+    """training_values(), with what lies there in the place of every path."""
+    return training_values(config) | dict(_contents(config, ""))
 
 
 def fingerprint_of(values: Values) -> str:
-    """The same for values that training_values() gave.
+    """The same for values that marked_values() gave.
 
     A key counts under the first name it ever had: renaming it changes nothing.
     """
@@ -78,15 +85,26 @@ def _trains_like(one: Node, other: Node) -> bool:
 
 def _leaves(node: Node, path: str, above: Role = Role.trains) -> Iterator[tuple[str, Any, Role]]:
     """(dotted path, value, role) of every value of the node and of those below it."""
+    idle = node.idle()
     for field in dataclasses.fields(node):  # type: ignore[arg-type]
         value, here = getattr(node, field.name), join(path, field.name)
-        role = _role(field, value, here)
+        role = Role.neutral if field.name in idle else _role(field, value, here)
         if above in (Role.beside, Role.errand) or role is Role.trains:
             role = above
         if isinstance(value, Node):
             yield from _leaves(value, here, role)
         else:
             yield here, _plain(value, field.type), role
+
+
+def _contents(node: Node, path: str) -> Iterator[tuple[str, str]]:
+    """(dotted path, what lies where the value says) of every key that names data."""
+    for field in dataclasses.fields(node):  # type: ignore[arg-type]
+        value, here = getattr(node, field.name), join(path, field.name)
+        if isinstance(value, Node):
+            yield from _contents(value, here)
+        elif field.metadata.get("data") and isinstance(value, str):
+            yield here, content(value)
 
 
 def _role(field: dataclasses.Field[Any], value: object, path: str) -> Role:
@@ -102,4 +120,5 @@ def _plain(value: Any, declared: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     is_float = declared is float or float in get_args(declared)
-    return float(value) if is_float and isinstance(value, int) else value
+    is_number = is_float and isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) + 0.0 if is_number else value  # -0.0 trains as 0.0 does

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from slime.config.compose import ROOT_CONFIG
 from slime.config.flags import flag_parser
 from slime.config.groups import BY_NAME, GROUPS, RECIPE, Group
+from slime.config.store import ROOT_CONFIG
 
 WIDTH = 100
 COLUMN = 16

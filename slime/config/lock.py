@@ -20,7 +20,7 @@ import yaml
 from slime.config.compose import config_loader
 from slime.config.diff import changed_values
 from slime.config.errors import one_line_errors
-from slime.config.fingerprint import Values, fingerprint_of, training_values
+from slime.config.fingerprint import Values, fingerprint_of, marked_values
 from slime.config.groups import RECIPE
 from slime.config.overrides import read_command_line
 from slime.config.recipes import recipe_names, user_folders
@@ -73,7 +73,7 @@ def add_entries(folder: Path, compose: Compose) -> list[str]:
 
 def entry_of(config: Config) -> Entry:
     """What the lock is to say about a recipe that composes to this config."""
-    values = training_values(config)
+    values = marked_values(config)
     return Entry(fingerprint_of(values), values)
 
 

@@ -5,7 +5,7 @@ Defaults may have changed since, keys may have new names, and some the run did n
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,33 +62,39 @@ def read_run(key: str, name: str) -> PastRun:
         hint = f"; it holds several: write {key}={jobs[0]}" if jobs else ""
         raise ConfigError(f"{key}={name} is not a run directory: it has no {RECORD}{hint}")
     record = _read_record(folder / RECORD)
+    if not (folder / RESOLVED).is_file():
+        raise ConfigError(f"{key}={name} is not a whole run directory: it has no {RESOLVED}")
     values = with_current_names(load(folder / RESOLVED), folder / RESOLVED)
     plain = OmegaConf.to_container(values, resolve=False)
     assert isinstance(plain, dict)
     return PastRun(folder, record, {str(key): value for key, value in plain.items()})
 
 
-def register_run(run: PastRun, chosen_anew: Collection[str] = ()) -> None:
+def register_run(run: PastRun) -> None:
     """Let PAST_RUN, as an override, select the values of this run; see recipe_of()."""
-    register_values(NAME, recipe_of(run, chosen_anew), run.file)
+    register_values(NAME, recipe_of(run), run.file)
 
 
-def recipe_of(run: PastRun, chosen_anew: Collection[str] = ()) -> DictConfig:
+def recipe_of(run: PastRun) -> DictConfig:
     """The run as a recipe.
 
-    chosen_anew: groups for which the command line makes another choice; of their nodes only those
-    keys stay that mean the same under every choice.
     Raises ConfigError, a line for each group, choice or key of the run that is no more.
     """
     choices = dict(run.record["choices"])
     found = list(_choice_problems(choices))
     if found:
         raise ConfigError("\n".join(f"{run.folder / RECORD}: {line}" for line in found))
-    reader = _Reader(choices, chosen_anew)
+    directory = Path(run.record.get("directory", ""))
+    reader = _Reader(choices, directory, slime_version(run.record))
     values = reader.node(run.values, Config, "")
     if reader.unknown:
         lines = [f"{run.file}: {unknown_key(path, reader.tree)}" for path in reader.unknown]
         raise ConfigError("\n".join(lines))
+    if reader.lost:
+        raise ConfigError(
+            f"{run.file}: it lacks {', '.join(reader.lost[:3])}, which slime "
+            f"{slime_version(run.record)} had: the file is not as that run wrote it"
+        )
     defaults = [{f"override /{group}": choice} for group, choice in reader.choices.items()]
     recipe: DictConfig = OmegaConf.create(
         {"defaults": defaults, **values, RECIPE: run.record[RECIPE]}
@@ -99,11 +105,13 @@ def recipe_of(run: PastRun, chosen_anew: Collection[str] = ()) -> DictConfig:
 class _Reader:
     """Walks the values of a run beside the classes that its choices mean today."""
 
-    def __init__(self, choices: dict[str, str], chosen_anew: Collection[str]) -> None:
+    def __init__(self, choices: dict[str, str], directory: Path, version: str | None) -> None:
+        self._directory = directory  # what the run's relative paths are relative to
+        self._version = version
+        self.lost: list[str] = []
         self.choices = {group: choices[group] for group in BY_NAME if group in choices}
         self.tree: dict[str, type[Node]] = {}
         self.unknown: list[str] = []
-        self._chosen_anew = chosen_anew
 
     def node(self, values: dict[str, Any], schema: type[Node], path: str) -> dict[str, Any]:
         self.tree[path] = schema
@@ -123,11 +131,23 @@ class _Reader:
         if below is not None:
             inner = values.get(field.name)
             return {field.name: self.node(inner if isinstance(inner, dict) else {}, below, path)}
-        if path in BY_NODE or self._belongs_to_another_choice(path):
+        if path in BY_NODE:
             return {}
         if field.name not in values:
+            if self._version is not None and _parts(field.metadata["since"]) <= _parts(
+                self._version
+            ):
+                self.lost.append(path)
             return _as_before_the_key(field)
-        return {field.name: _literal(values[field.name])}
+        value = _literal(values[field.name])
+        if field.metadata.get("data") and isinstance(value, str):
+            value = str(self._directory / Path(value).expanduser())
+        return {field.name: value}
+
+    def _knew(self, field: dataclasses.Field[Any]) -> bool:
+        if self._version is None or "since" not in field.metadata:
+            return False
+        return _parts(field.metadata["since"]) <= _parts(self._version)
 
     def _class_at(self, field: dataclasses.Field[Any], path: str) -> type[Node] | None:
         if path in BY_NODE:
@@ -138,11 +158,6 @@ class _Reader:
                 _class_of(group, self.choices[group.name]) if group.name in self.choices else None
             )
         return field.type if isinstance(field.type, type) and issubclass(field.type, Node) else None
-
-    def _belongs_to_another_choice(self, path: str) -> bool:
-        node, _, key = path.rpartition(".")
-        group = BY_NODE.get(node)
-        return group is not None and group.name in self._chosen_anew and not _shared(group, key)
 
 
 def _choice_problems(choices: dict[str, str]) -> Iterator[str]:
@@ -171,18 +186,14 @@ def _class_of(group: Group, name: str) -> type[Node]:
     return next(choice.schema for choice in group.choices if choice.name == name)
 
 
-def _shared(group: Group, key: str) -> bool:
-    """Whether the key means the same, by its default, under every choice of the group."""
-    if group.owners(key) != group.options:
-        return False
-    fields = [
-        next(f for f in dataclasses.fields(choice.schema) if f.name == key)  # type: ignore[arg-type]
-        for choice in group.choices
-    ]
-    return all(
-        f.default == fields[0].default and f.default_factory is fields[0].default_factory
-        for f in fields
-    )
+def slime_version(record: Mapping[str, Any]) -> str | None:
+    """Of the slime that made the run, as far as run.json says."""
+    version = (record.get("versions") or {}).get("slime")
+    return version if isinstance(version, str) else None
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def _literal(value: Any) -> Any:

@@ -17,8 +17,9 @@ from slime.config.groups import BY_NAME, RECIPE
 from slime.config.past_run import PAST_RUN
 from slime.config.schema import Config
 
-# What decides, beside our own code, which numbers come out.
+# What decides which numbers come out; slime's own number tells which keys a run knew.
 PACKAGES = (
+    "slime",
     "torch",
     "megatron-core",
     "ray",
@@ -55,6 +56,7 @@ def run_record(
         "overrides": list(overrides),
         "choices": dict(choices),
         "argv": sys.argv,
+        "directory": str(Path.cwd()),  # what relative paths in the config are relative to
         **code_record(),
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
     }

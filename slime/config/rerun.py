@@ -15,7 +15,7 @@ from slime.config.compose import config_loader
 from slime.config.diff import changed_values
 from slime.config.fingerprint import fingerprint, training_values
 from slime.config.flags import CommandLine
-from slime.config.groups import BY_NAME, RECIPE
+from slime.config.groups import RECIPE
 from slime.config.overrides import read_command_line
 from slime.config.past_run import PAST_RUN, PastRun, read_run, register_run
 from slime.config.provenance import code_record
@@ -37,15 +37,16 @@ def with_past_run(command_line: CommandLine, conf: Path) -> CommandLine:
     command = str(given["command"].value()) if "command" in given else ""
     if command not in COMMANDS or "run" not in given or not given["run"].value():
         return command_line
+    if given["run"].is_sweep_override():
+        raise ConfigError(f"{given['run'].input_line!r}: {command} takes one run at a time")
     run = read_run("run", str(given["run"].value()))
     if RECIPE in given:
         text = given[RECIPE].input_line
         raise ConfigError(f"{text!r}: run={run.folder} brings its own recipe: drop one of them")
-    chosen_anew = _chosen_anew(given, run, command_line.multirun)
+    register_run(run)
     grounded = (PAST_RUN, *command_line.overrides)
     if command == Command.rerun.name:
-        _tell(run, _not_as_it_was(run, config_loader(conf), given, grounded, chosen_anew))
-    register_run(run, chosen_anew)
+        _tell(run, _not_as_it_was(run, config_loader(conf), given, grounded))
     return replace(command_line, overrides=grounded)
 
 
@@ -59,31 +60,15 @@ def _readable(overrides: Sequence[str]) -> Iterator[Override]:
             continue
 
 
-def _chosen_anew(given: Mapping[str, Override], run: PastRun, multirun: bool) -> set[str]:
-    """The groups for which the command line makes another choice than the run."""
-    groups = {name: override for name, override in given.items() if name in BY_NAME}
-    for override in groups.values():
-        if multirun and override.is_sweep_override():
-            raise ConfigError(
-                f"{override.input_line!r}: a rerun sweeps over keys, not over groups: "
-                f"rerun once for each choice"
-            )
-    before = run.record["choices"]
-    return {name for name, override in groups.items() if override.value() != before.get(name)}
-
-
 def _not_as_it_was(
     run: PastRun,
     loader: ConfigLoader,
     given: Mapping[str, Override],
     overrides: Sequence[str],
-    chosen_anew: set[str],
 ) -> Iterator[str]:
     yield from code_differences(run.record, code_record())
-    register_run(run)
     alone = (PAST_RUN, *(str(given[key].input_line) for key in ("command", "run")))
     before = _read(loader, alone)
-    register_run(run, chosen_anew)
     now = before if set(alone) == set(overrides) else _read(loader, overrides)
     if before is not None and fingerprint(before) != run.record["fingerprint"]:
         yield _composes_differently(run, before)
@@ -108,7 +93,7 @@ def code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
         yield "the checkout had uncommitted changes then"
     if now["dirty"]:
         yield "the checkout has uncommitted changes now"
-    versions = {"python": before.get("python"), **before.get("versions", {})}
+    versions = {"python": before.get("python"), **(before.get("versions") or {})}
     for package, version in ({"python": now["python"]} | now["versions"]).items():
         if versions.get(package) != version:
             yield f"{package} {versions.get(package)} then, {version} now"
@@ -117,7 +102,11 @@ def code_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
 def _composes_differently(run: PastRun, config: Config) -> str:
     values = training_values(config)
     new = ", ".join(f"{key}={values[key]}" for key in values if not _holds(run.values, key))
-    why = f"keys that are new since then: {new}" if new else "fingerprints are taken differently"
+    why = (
+        f"keys that are new since then: {new}"
+        if new
+        else ("its files or its data were changed since, or fingerprints are taken differently now")
+    )
     return f"fingerprint {run.record['fingerprint']} then, {fingerprint(config)} now ({why})"
 
 

@@ -9,9 +9,11 @@ import yaml
 from hydra.core.config_store import ConfigNode, ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from slime.config.groups import BY_NODE, GROUPS, RECIPE, Group, field_names, join
+from slime.config.groups import BY_NAME, BY_NODE, GROUPS, RECIPE, Group, field_names, join
 from slime.config.recipes import Recipe, Recipes, find_recipes
 from slime.config.schema import Config, Node
+
+ROOT_CONFIG = "config"
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where it is there
 
@@ -33,14 +35,14 @@ def register(shipped: Path, *own: Path) -> None:
         _put(_RecipeNode(recipe, recipes))
 
 
-def register_conf(root: str, conf: Path) -> None:
+def register_conf(conf: Path) -> None:
     """Make what is in the folder `conf` composable: the root config, every choice of every group.
 
     A choice is one node, its class with the values of its file.  The file says the same in Hydra's
     own words, `/schema/...@_here_`, but read so it makes two nodes of every choice, and composing
     takes half as long again.
     """
-    _put(_LazyNode(root, partial(_read_config, conf / f"{root}.yaml")))
+    _put(_LazyNode(ROOT_CONFIG, partial(_read_config, conf / f"{ROOT_CONFIG}.yaml")))
     for group in GROUPS:
         for choice in group.choices:
             path = f"{group.name}/{choice.name}"
@@ -141,6 +143,21 @@ def recipe_values(name: str) -> DictConfig:
     node = ConfigStore.instance().load(f"{RECIPE}/{name}.yaml").node
     assert isinstance(node, DictConfig)
     return node
+
+
+def default_choices() -> dict[str, str]:
+    """Group -> the choice of the root config."""
+    entries = ConfigStore.instance().load(f"{ROOT_CONFIG}.yaml").node["defaults"]
+    pairs = (pair for entry in entries if isinstance(entry, DictConfig) for pair in entry.items())
+    return {str(group): str(choice) for group, choice in pairs if group in BY_NAME}
+
+
+def choice_values(group: str, choice: str) -> dict[str, Any]:
+    """What the choice gives to every key of its node, nothing resolved."""
+    node = ConfigStore.instance().load(f"{group}/{choice}.yaml").node
+    values = OmegaConf.to_container(node, resolve=False)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def own_file(name: str) -> Path | None:

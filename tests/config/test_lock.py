@@ -79,7 +79,8 @@ def test_a_changed_recipe_is_told_with_its_keys_and_both_values(folder, compose)
 def test_another_choice_is_told_with_the_keys_that_come_and_go(folder, compose):
     write(folder, "test/sets", f"{{defaults: [{{override /loss/kl: k3}}], {SETS_ITSELF}}}")
     [line] = problems(folder, compose)
-    assert "loss.kl.name none -> k3, loss.kl.coefficient - -> 0.001; " in line
+    assert "loss.kl.name none -> k3, " in line
+    assert "loss.kl.coefficient - -> 0.001; " in line
 
 
 def test_a_changed_recipe_breaks_its_heirs_too(folder, compose):

@@ -75,7 +75,8 @@ def test_a_run_that_is_run_again_has_the_same_values_and_fingerprint(
     (tmp_path / "lines.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 40)
     first, directory = past(*arguments)
     second, folder, said = again(command, directory)
-    assert values(second) == values(first)
+    where = {"task.path": str(tmp_path / "lines.jsonl")} if "task=jsonl" in arguments else {}
+    assert values(second) == values(first) | where
     assert fingerprint(second) == fingerprint(first)
     assert (second.command, second.run) == (Command.rerun, str(directory))
     assert second.recipe == first.recipe
@@ -140,14 +141,65 @@ def test_another_choice_takes_its_own_keys_and_keeps_those_that_all_choices_shar
     assert loss.kl.coefficient == 0.5
 
 
-def test_a_rerun_sweeps_over_keys_and_not_over_groups(past, command):
+def test_a_rerun_sweeps_over_keys_and_over_groups(past, command):
     _, directory = past("seed=3", "rollout.temperature=0.5")
     ended = command("-m", "command=rerun", f"run={directory}", "seed=4,5")
     assert [(c.seed, c.rollout.temperature) for c, _ in ended.trained] == [(4, 0.5), (5, 0.5)]
     ended = command("-m", "command=rerun", f"run={directory}", "loss/kl=k2,k3")
-    assert ended.messages == [
-        "'loss/kl=k2,k3': a rerun sweeps over keys, not over groups: rerun once for each choice"
+    assert [(c.loss.kl.name, c.rollout.temperature) for c, _ in ended.trained] == [
+        ("k2", 0.5),
+        ("k3", 0.5),
     ]
+
+
+def test_one_run_at_a_time(past, command):
+    _, directory = past()
+    given = f"run={directory},{directory}"
+    ended = command("-m", "command=rerun", given)
+    assert ended.messages == [f"{given!r}: rerun takes one run at a time"]
+
+
+def test_data_is_looked_for_where_the_run_found_it(past, command, tmp_path, monkeypatch):
+    (tmp_path / "lines.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 40)
+    task = ["task=jsonl", "task.path=lines.jsonl", "reward=exact_match"]
+    first, directory = past(*task)
+    mark = fingerprint(first)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    second, _, said = again(command, directory)
+    assert (fingerprint(second), said) == (mark, [])
+
+
+def test_data_that_has_changed_since_is_told(past, command, tmp_path):
+    (tmp_path / "lines.jsonl").write_text('{"prompt": "a", "answer": "b"}\n' * 40)
+    _, directory = past("task=jsonl", "task.path=lines.jsonl", "reward=exact_match")
+    (tmp_path / "lines.jsonl").write_text('{"prompt": "a", "answer": "c"}\n' * 40)
+    _, _, [said] = again(command, directory)
+    assert said.endswith(
+        "(its files or its data were changed since, or fingerprints are taken differently now)"
+    )
+
+
+def test_a_file_that_was_cut_short_is_no_older_run(past, command):
+    _, directory = past()
+    edited(directory, "resolved.yaml", lambda values: values.pop("max_bad_steps"))
+    ended = command("command=rerun", f"run={directory}")
+    version = json.loads((directory / "run.json").read_text())["versions"]["slime"]
+    assert ended.messages == [
+        f"{directory}/resolved.yaml: it lacks max_bad_steps, which slime {version} had: "
+        "the file is not as that run wrote it"
+    ]
+
+
+def older(record):
+    record["versions"]["slime"] = "0.0.1"
+
+
+def test_a_record_without_versions_is_one_from_before_they_were_written(past, command):
+    _, directory = past()
+    edited(directory, "run.json", lambda record: record.update(versions=None))
+    _, _, said = again(command, directory)
+    assert any("torch None then" in line for line in said)
 
 
 @dataclasses.dataclass(slots=True, kw_only=True)
@@ -173,10 +225,12 @@ def test_a_changed_default_and_a_new_key_do_not_change_a_run_that_is_run_again(
 def test_a_run_from_before_a_group_existed_gets_the_choice_that_changes_nothing(past, command):
     first, directory = past("seed=3")
     edited(directory, "run.json", lambda record: record["choices"].pop("rollout/filter"))
+    edited(directory, "run.json", older)
     edited(directory, "resolved.yaml", lambda values: values["rollout"].pop("filter"))
     assert {"override /rollout/filter": "none"} in recipe_of(read_run("run", directory)).defaults
     second, _, said = again(command, directory)
-    assert (fingerprint(second), said) == (fingerprint(first), [])
+    assert fingerprint(second) == fingerprint(first)
+    assert [line for line in said if "slime 0.0.1 then" not in line] == []
 
 
 def test_a_run_that_says_old_names_is_understood(past, command):
@@ -197,8 +251,9 @@ def test_a_run_that_says_old_names_is_understood(past, command):
 def test_a_fingerprint_that_is_taken_differently_today_is_told(past, command):
     first, directory = past()
     edited(directory, "run.json", lambda record: record.update(fingerprint="0123456789ab"))
+    edited(directory, "run.json", older)
     edited(directory, "resolved.yaml", lambda values: values.pop("max_bad_steps"))
-    _, _, said = again(command, directory)
+    _, _, [_, *said] = again(command, directory)
     assert said == [
         f"config warning: run={directory}: fingerprint 0123456789ab then, {fingerprint(first)} now "
         "(keys that are new since then: max_bad_steps=3)"
@@ -208,11 +263,11 @@ def test_a_fingerprint_that_is_taken_differently_today_is_told(past, command):
 def test_a_difference_in_the_code_is_one_line_each(past, command):
     _, directory = past()
 
-    def older(record):
+    def other(record):
         record |= {"commit": "def", "dirty": True, "python": "3.10.1"}
         record["versions"]["torch"] = "1.0"
 
-    edited(directory, "run.json", older)
+    edited(directory, "run.json", other)
     now = provenance.code_record()
     _, _, said = again(command, directory)
     assert said == [
@@ -240,14 +295,14 @@ def test_uncommitted_changes_of_today_are_told_and_the_same_code_says_nothing():
     ("name", "change", "message"),
     [
         ("run.json", None, "run={run} is not a run directory: it has no run.json"),
-        ("resolved.yaml", None, "{run}/resolved.yaml: cannot be read: "),
+        ("resolved.yaml", None, "run={run} is not a whole run directory: it has no resolved.yaml"),
         ("run.json", "[", "{run}/run.json: cannot be read: "),
         ("run.json", "{}", "{run}/run.json: cannot be read: 'choices'"),
         ("run.json", '{"choices": 3}', "{run}/run.json: cannot be read: it names no choices"),
         ("resolved.yaml", "a: [1\n", "{run}/resolved.yaml: not valid YAML in line 2"),
         ("resolved.yaml", "[]", "{run}/resolved.yaml: a recipe is a mapping"),
         ("resolved.yaml", "loss: {foo: 1}", "{run}/resolved.yaml: unknown key 'loss.foo'"),
-        ("resolved.yaml", "seed: x", "seed must be a whole number, got 'x'"),
+        ("resolved.yaml", "seed: x", "{run}/resolved.yaml: it lacks "),
     ],
 )
 def test_a_folder_that_holds_no_run_or_an_unreadable_one_is_told(

@@ -34,6 +34,9 @@ class AdvantageConfig(Node):
         since="0.2",
     )
 
+    def idle(self) -> frozenset[str]:
+        return frozenset({"whitening_epsilon"} if self.whitening is Whitening.none else ())
+
     def problems(self) -> Iterator[str]:
         yield from positive("advantage.whitening_epsilon", self.whitening_epsilon)
 

@@ -36,6 +36,10 @@ class Node:
         """One sentence for each thing that is wrong with this node's own values."""
         yield from ()
 
+    def idle(self) -> frozenset[str]:
+        """The keys that have no effect while this node's others are what they are."""
+        return frozenset()
+
     def warnings(self) -> Iterator[str]:
         """One sentence for each value that is legal but surely not what was meant."""
         yield from ()
@@ -65,6 +69,15 @@ def key(
         "since": since,
     }
     return field(default=default, metadata=metadata)
+
+
+def data(meaning: str, default: Any = MISSING) -> Any:
+    """A config field with the path of a file or folder to learn from.
+
+    In the fingerprint stands what is in it, not where it is.
+    """
+    made = key(meaning, default)
+    return field(default=default, metadata={**made.metadata, "data": True})
 
 
 def texts(meaning: str, *default: str, trains: bool = True, since: str = "0.1") -> Any:

@@ -57,6 +57,13 @@ class LossConfig(Node):
     kl: KLConfig = field(default_factory=KLConfig)
     correction: CorrectionConfig = field(default_factory=CorrectionConfig)
 
+    def idle(self) -> frozenset[str]:
+        has_auxiliary = self.entropy_coefficient > 0 or isinstance(self.kl, ReferenceKLConfig)
+        if has_auxiliary:
+            return frozenset()
+        counts_no_units = isinstance(self, TokenMeanLoss | ConstantLoss)
+        return frozenset({"auxiliary_aggregation", *(["empty_units"] if counts_no_units else [])})
+
     def problems(self) -> Iterator[str]:
         yield from not_negative("loss.entropy_coefficient", self.entropy_coefficient)
         yield from self._once_per_token()

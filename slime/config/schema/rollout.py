@@ -9,6 +9,7 @@ from slime.config.schema.base import (
     a_seed,
     at_least,
     between,
+    data,
     key,
     node_of,
     not_empty,
@@ -59,7 +60,7 @@ class PathModel(ModelConfig):
     """A local Hugging Face folder (config.json, safetensors, tokenizer): Llama, Qwen2, Qwen3."""
 
     name: str = "path"
-    path: str = key("the folder")
+    path: str = data("the folder")
 
     def problems(self) -> Iterator[str]:
         yield from not_empty("model.path", self.path)
@@ -108,8 +109,8 @@ class JsonlTask(TaskConfig):
     """A file with one {"prompt", "answer"} or {"messages", "answer"} object a line."""
 
     name: str = "jsonl"
-    path: str = key("the training file")
-    evaluation_path: str | None = key(
+    path: str = data("the training file")
+    evaluation_path: str | None = data(
         "the held-out file (null: every tenth line of task.path is held out)", None
     )
 
@@ -206,7 +207,7 @@ class ReplayEngine(EngineConfig):
     """Iterations that rollout.save wrote; nothing is generated."""
 
     name: str = "replay"
-    path: str = key("a folder that rollout.save wrote; iteration i trains on its i-th iteration")
+    path: str = data("a folder that rollout.save wrote; iteration i trains on its i-th iteration")
 
     def problems(self) -> Iterator[str]:
         yield from not_empty("rollout.engine.path", self.path)

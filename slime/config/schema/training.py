@@ -41,6 +41,9 @@ class AdamConfig(OptimizerConfig):
     weight_decay: float = key("decoupled weight decay", 0.0)
     clip_grad: float = key("largest gradient norm (0: no clipping)", 1.0)
 
+    def idle(self) -> frozenset[str]:
+        return frozenset({"min_learning_rate"} if self.schedule is Schedule.constant else ())
+
     def problems(self) -> Iterator[str]:
         yield from positive("optimizer.learning_rate", self.learning_rate)
         yield from not_negative("optimizer.min_learning_rate", self.min_learning_rate)
