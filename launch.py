@@ -22,7 +22,7 @@ from slime.config.commands import (
     run_folders,
     with_lists,
 )
-from slime.config.ended import INTERRUPTED, EndedJob
+from slime.config.ended import INTERRUPTED
 from slime.config.errors import one_line_errors
 from slime.config.flags import CommandLine, read_arguments
 from slime.config.functions import function_problems
@@ -59,16 +59,16 @@ def main() -> int:
             if command_that_reads(command_line):
                 return read(command_line)
             register_check(problems_of_files)
-            jobs = run(command_line)
+            ran = run(command_line)
     except KeyboardInterrupt:
         return INTERRUPTED
     if command_line.multirun:
-        print_sweep(jobs)
-        print_summary(jobs)
-    return next((job.exit_code for job in jobs if job.exit_code), 0)
+        print_sweep(ran.jobs)
+        print_summary(ran.jobs)
+    return ran.exit_code
 
 
-def run(command_line: CommandLine) -> list[EndedJob]:
+def run(command_line: CommandLine) -> application.Ran:
     """One run, or the jobs of a sweep; no process is left when they have ended, however."""
     argv = tuple(sys.argv)
     if not command_line.multirun:

@@ -5,6 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra import version
@@ -12,6 +13,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import run_job
 from hydra.errors import HydraException
@@ -22,6 +24,7 @@ from slime.config.compose import compose, search_path
 from slime.config.ended import EndedJob, ended_job
 from slime.config.explain import explain
 from slime.config.flags import CommandLine
+from slime.config.hydra_keys import hydra_problems
 from slime.config.loader import Loader
 from slime.config.optuna import read_study, study_problems
 from slime.config.overrides import read_command_line
@@ -34,8 +37,21 @@ from slime.config.sweep import read_sweep, sweep_problems
 Task = Callable[[DictConfig], float | None]
 
 
-def run(command_line: CommandLine, conf: Path, task: Task) -> list[EndedJob]:
-    """Run the job, or all jobs of the sweep.  -> how each ended, by what it left, in order
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """How each job ended, by what it left, in order; and whether the sweep came to its end."""
+
+    jobs: list[EndedJob]
+    stopped: bool
+
+    @property
+    def exit_code(self) -> int:
+        """0, or that of the first job that did not end well; 1 for a sweep that broke off."""
+        return next((job.exit_code for job in self.jobs if job.exit_code), int(self.stopped))
+
+
+def run(command_line: CommandLine, conf: Path, task: Task) -> Ran:
+    """Run the job, or all jobs of the sweep.
 
     conf: the folder of the config groups.  Raises ConfigError with a line for each problem.
     """
@@ -43,7 +59,7 @@ def run(command_line: CommandLine, conf: Path, task: Task) -> list[EndedJob]:
     with _hydra(conf) as hydra:
         if command_line.multirun:
             return _run_sweep(hydra, command_line, task)
-        return [_run_one(hydra, command_line, task)]
+        return Ran([_run_one(hydra, command_line, task)], stopped=False)
 
 
 def show(command_line: CommandLine, conf: Path) -> str:
@@ -80,7 +96,8 @@ def _run_one(hydra: Hydra, command_line: CommandLine, task: Task) -> EndedJob:
     return ended_job(0, Path(done.hydra_cfg.hydra.runtime.output_dir))
 
 
-def _run_sweep(hydra: Hydra, command_line: CommandLine, task: Task) -> list[EndedJob]:
+def _run_sweep(hydra: Hydra, command_line: CommandLine, task: Task) -> Ran:
+    _refuse_hydra_keys(command_line.overrides)
     with _every_problem(hydra.config_loader, command_line):
         overrides = [*command_line.overrides, "hydra.mode=MULTIRUN"]
         cfg = _composed(hydra, overrides, RunMode.MULTIRUN)
@@ -90,12 +107,25 @@ def _run_sweep(hydra: Hydra, command_line: CommandLine, task: Task) -> list[Ende
     )
     arguments = OmegaConf.to_container(cfg.hydra.overrides.task, resolve=False)
     assert isinstance(arguments, list)
+    stopped = False
     try:
         sweeper.sweep(arguments=arguments)
     except Exception as error:  # a launcher that lost a process, a sweeper without any result
+        stopped = True
         _tell(error)
     folder = Path(cfg.hydra.sweep.dir)
-    return [ended_job(number, folder / str(number)) for number in _numbers(folder, jobs)]
+    ended = [ended_job(number, folder / str(number)) for number in _numbers(folder, jobs)]
+    return Ran(ended, stopped)
+
+
+def _refuse_hydra_keys(overrides: Sequence[str]) -> None:
+    """What cannot be read at all is told later, with everything else that is wrong."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException:
+        return
+    if found := list(hydra_problems(parsed, multirun=True)):
+        raise ConfigError("\n".join(found))
 
 
 def _numbers(folder: Path, jobs: int | None) -> Sequence[int]:

@@ -13,7 +13,7 @@ _NAMES = {
     "loss.objective.clip_low": (
         "eps_clip epsilon epsilon_low clip_ratio clip_ratio_low cliprange clip_range clip_eps"
     ),
-    "loss.objective.clip_high": "epsilon_high eps_clip_high clip_ratio_high clip_eps_high",
+    "loss.objective.clip_high": "clip epsilon_high eps_clip_high clip_ratio_high clip_eps_high",
     "loss.divisor": "pg_loss_divisor loss_scale_factor loss_denominator",
     "loss.function": "custom_pg_loss_reducer_function_path",
     "loss.correction.cap": "tis_clip tis_imp_ratio_cap",
@@ -37,7 +37,12 @@ _NAMES = {
     "parallel.context": "cp cp_size context_parallel_size",
     "parallel.pipeline": "pp pp_size pipeline_parallel_size pipeline_model_parallel_size",
     "parallel.data": "dp dp_size gpu gpus num_gpus n_gpus_per_node world_size nproc_per_node",
-    "parallel.max_tokens_per_microbatch": "max_tokens_per_gpu ppo_max_token_len_per_gpu",
+    "parallel.max_tokens_per_microbatch": (
+        "max_tokens_per_gpu ppo_max_token_len_per_gpu micro_batch_size per_device_train_batch_size "
+        "ppo_micro_batch_size_per_gpu"
+    ),
+    "parallel.microbatches": "gradient_accumulation_steps grad_accumulation_steps",
+    "optimizer.beta1": "betas",
     "model.path": "model_name model_path model_name_or_path pretrain hf_checkpoint checkpoint",
     "task.path": "dataset dataset_name prompt_data train_files train_file data_path",
     "task.evaluation_path": "val_files val_file eval_dataset",
@@ -57,7 +62,14 @@ _NAMES = {
     "rollout/engine": "rollout_backend inference_engine",
 }
 
+_CHOICES = {"sequence_mean": "sample_mean", "seq_mean_token_mean": "sample_mean"}
+
 FAMILIAR = {name: ours for ours, names in _NAMES.items() for name in names.split()}
+
+
+def familiar_choice(name: str) -> str | None:
+    """The choice that other systems call so."""
+    return _CHOICES.get(name.lower().replace("-", "_"))
 
 
 def familiar(name: str) -> str | None:

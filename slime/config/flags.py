@@ -95,6 +95,8 @@ class _Parser(ArgumentParser):
         for action in self._actions:
             flag = action.option_strings[-1] if action.option_strings else None
             if flag and flag in message:
+                if action.nargs == 0:
+                    raise ConfigError(f"{flag} stands alone: write {flag}, and settings after it")
                 value = "|".join(action.choices or [str(action.metavar)])
                 raise ConfigError(f"{flag} takes one word: write {flag} {value}")
         raise ConfigError(f"{message} (see --help)")

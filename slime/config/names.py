@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from slime.config.familiar import familiar
+from slime.config.familiar import familiar, familiar_choice
 from slime.config.groups import (
     BY_NAME,
     BY_NODE,
@@ -78,7 +78,7 @@ def _guess(path: str, value: str | None) -> str:
         return ""
     if meant in BY_NAME:
         options = BY_NAME[meant].options
-        choice = closest(value, options) if value else None
+        choice = (familiar_choice(value) or closest(value, options)) if value else None
         return f"; did you mean {meant}={choice or '|'.join(options)}?"
     node, _, key = meant.rpartition(".")
     group = BY_NODE.get(node)
@@ -102,6 +102,8 @@ def _meant(path: str) -> Iterator[str]:
     neighbours |= {key: p for p, (where, key) in places.items() if where == node}
     if not node:
         neighbours[RECIPE] = RECIPE
+        if last not in neighbours and (theirs := familiar(last)):
+            yield theirs
     if node in places:  # a value has no keys
         yield node
     if near := closest(last, neighbours):

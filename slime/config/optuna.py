@@ -72,8 +72,6 @@ def study_text(study: Study, sweeper: DictConfig) -> str:
         "checked now: every choice and both ends of every interval, one at a time "
         f"({len(study.tried)} configs); not yet: combinations of them, each as it is drawn"
     )
-    if sweeper.custom_search_space or sweeper.search_space:
-        lines.append("not checked: hydra.sweeper.custom_search_space and .search_space")
     return "\n".join(lines)
 
 
@@ -90,7 +88,7 @@ def study_problems(study: Study) -> list[str]:
 
 def sweeper_problems(study: Study, sweeper: DictConfig) -> Iterator[str]:
     """What is wrong with Optuna's own settings.  sweeper: the node hydra.sweeper"""
-    if not study.axes and not (sweeper.custom_search_space or sweeper.search_space):
+    if not study.axes:
         yield (
             "hydra/sweeper=optuna has nothing to draw: write a key with several values, e.g. "
             "'optimizer.learning_rate=tag(log,interval(1e-6,1e-4))'"
@@ -117,8 +115,12 @@ def _axis(override: Override) -> Axis:
     key, value = override.get_key_element(), override._value
     match value:
         case IntervalSweep(start=float() | int() as low, end=float() | int() as high):
+            if low > high:
+                raise ConfigError(f"{str(override.input_line)!r}: {low} is above {high}: swap them")
             log = ", log" if "log" in value.tags else ""
             return Axis(key, (str(low), str(high)), f"{low} to {high}{log}")
+        case RangeSweep(step=0):
+            raise ConfigError(f"{str(override.input_line)!r}: the step of a range cannot be 0")
         case RangeSweep(start=float() | int() as low, stop=float() | int() as stop):
             high = low + (stop - low) // value.step * value.step  # Optuna draws the end too
             step = f" in steps of {value.step}" if value.step != 1 else ""

@@ -5,6 +5,7 @@ a number.  Here each override is judged on its own, and the rest of the config a
 had not been written.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import get_origin
 
@@ -16,12 +17,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slime.config.assignments import problems_at
-from slime.config.build import node_classes, read
+from slime.config.build import field_at, node_classes, read
 from slime.config.choices import group_problems, names_a_group
 from slime.config.compose import compose
 from slime.config.explain import explain
 from slime.config.groups import BY_NAME, every_field, join
-from slime.config.recipe_values import wrong_values
+from slime.config.hydra_keys import hydra_problem
+from slime.config.names import meant_by
+from slime.config.recipe_values import wrong_in_recipe, wrong_values
 from slime.config.repeated import repeated
 from slime.config.schema import Config, ConfigError, Node
 from slime.config.unreadable import unreadable
@@ -35,7 +38,9 @@ def read_command_line(loader: ConfigLoader, overrides: Sequence[str]) -> Config:
         cfg = compose(loader, reader.choices)
     except (ConfigError, HydraException, OmegaConfBaseException) as error:
         raise ConfigError("\n".join(_why_it_does_not_compose(loader, reader, error))) from error
-    for override in reader.fitting(node_classes(cfg)):
+    tree = node_classes(cfg)
+    reader.found += wrong_in_recipe(reader.choices, tree)
+    for override in reader.fitting(tree):
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
     return _finish(cfg, reader)
 
@@ -86,15 +91,19 @@ class _Reader:
             override = OverridesParser.create().parse_override(text)
         except HydraException as error:
             self.found.append(unreadable(text, error))
-            self.refused.add(text.partition("=")[0].lstrip("+"))
+            self._told_about(re.split("[=:]", text.lstrip("+"), maxsplit=1)[0].strip())
             return []
         if not override.key_or_group:
             self.found.append(unreadable(text, ValueError("no key")))
             return []
-        if override.is_sweep_override():
+        if override.is_sweep_override() and not override.is_hydra_override():
             self.found.append(_sweep_without_flag(override))
+            self._told_about(override.key_or_group)
         elif override.is_hydra_override():
-            self.choices.append(text)
+            problems = list(hydra_problem(override, multirun=False))
+            self.found += problems
+            if not problems:
+                self.choices.append(text)
         elif names_a_group(override):
             problems = list(group_problems(override))
             self.found += problems
@@ -102,18 +111,27 @@ class _Reader:
                 self.choices.append(text)
             elif override.key_or_group in BY_NAME:
                 self.refused.add(BY_NAME[override.key_or_group].node)
+            else:
+                self._told_about(override.key_or_group.replace("/", "."))
         else:
             self._values.append(override)
         return [override]
+
+    def _told_about(self, key: str) -> None:
+        """Of the key, and of the one that was meant."""
+        self.refused |= {key, meant_by(key) or key}
 
     def fitting(self, tree: dict[str, type[Node]]) -> list[Override]:
         """The values that fit their keys in a composition of these classes."""
         fit: list[Override] = []
         for override in self._values:
+            node = override.key_or_group.rpartition(".")[0]
+            if node in self.refused and field_at(override.key_or_group, tree) is None:
+                continue  # the key may well be one of the choice that was misspelt
             problems = list(_value_problems(override, tree))
             self.found += problems
             if problems:
-                self.refused.add(override.key_or_group)
+                self._told_about(override.key_or_group)
             else:
                 fit.append(override)
         return fit

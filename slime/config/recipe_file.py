@@ -1,5 +1,6 @@
 """One recipe file: YAML that selects choices of groups and sets values, and can do nothing else."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slime.config.groups import BY_NAME, RECIPE
+from slime.config.fingerprint import ERRAND
+from slime.config.groups import BY_NAME, BY_NODE, RECIPE, group_that_writes, is_label, join
 from slime.config.names import did_you_mean, unknown_choice
 from slime.config.schema import ConfigError
 
 _INHERIT = f"/{RECIPE}/"
+_ASKS = re.compile(r"(?<!\\)\$\{[^}]*:")  # ${oc.env:HOME}, ${now:...}
 _CALLED = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # what Hydra would call
 
 
@@ -32,8 +35,10 @@ def load(file: Path) -> DictConfig:
 
 def inherited(recipe: DictConfig) -> list[str]:
     """The names of the recipes that it builds on directly."""
-    entries = _plain(recipe).get("defaults", [])
-    texts = [entry for entry in entries if isinstance(entry, str)]
+    entries = _plain(recipe).get("defaults")
+    texts = (
+        [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
+    )
     return [text.removeprefix(_INHERIT) for text in texts if text.startswith(_INHERIT)]
 
 
@@ -45,7 +50,10 @@ def recipe_problems(recipe: DictConfig) -> Iterator[str]:
             yield "a recipe may not set hydra.* (Hydra would import and call what it names)"
         if key == RECIPE:
             yield "a recipe may not set 'recipe': its name comes from its path"
+        elif key in ERRAND:
+            yield f"a recipe may not set {key!r}: it says what is done, and a recipe with what"
     yield from _calls(values, "")
+    yield from _misplaced(values, "")
     defaults = values.get("defaults", [])
     if not isinstance(defaults, list):
         yield "'defaults' must be a list"
@@ -92,6 +100,25 @@ def _calls(value: object, path: str) -> Iterator[str]:
             yield from _calls(inner, path)
 
 
+def _misplaced(values: dict[Any, Any], path: str) -> Iterator[str]:
+    """Keys written as the command line has them, choices as values, values from elsewhere."""
+    for key, value in values.items():
+        here = join(path, str(key))
+        group = BY_NODE.get(here) or BY_NAME.get(here)
+        if "." in str(key):
+            first, _, rest = str(key).partition(".")
+            yield f"{key!r}: a recipe has a key below its node: write {first}: {{{rest}: ...}}"
+        elif group is not None and not isinstance(value, dict):
+            yield f"{here}: a recipe chooses in defaults: write - override /{group.name}: {value}"
+        elif is_label(here):
+            group = group_that_writes(here)
+            yield f"{here}: a recipe chooses in defaults: write - override /{group.name}: {value}"
+        elif isinstance(value, dict):
+            yield from _misplaced(value, here)
+        elif isinstance(value, str) and _ASKS.search(value):
+            yield f"{here}: {value!r} asks the machine it runs on, and a recipe is the same on all"
+
+
 def _shadowed(defaults: list[object]) -> Iterator[str]:
     """What a later entry of the list would undo without a word."""
     after_self = defaults[defaults.index("_self_") + 1 :] if "_self_" in defaults else []
@@ -112,6 +139,9 @@ def _default_problems(entry: object) -> Iterator[str]:
         return
     ((key, choice),) = entry.items()
     name = str(key).removeprefix("override /")
+    if name == RECIPE:
+        yield f"defaults: {key!r}: write - {_INHERIT}{choice}"
+        return
     if name not in BY_NAME or name == key:
         wanted = did_you_mean(f"override /{name}", [f"override /{group}" for group in BY_NAME])
         yield f"defaults: {key!r} is not 'override /group'{wanted}"

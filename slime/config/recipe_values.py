@@ -21,18 +21,43 @@ _SELF = "defaults"
 def wrong_values(
     loader: ConfigLoader, choices: Sequence[str]
 ) -> tuple[dict[str, type[Node]], list[str]]:
-    """(the class of every node, a sentence for each wrong value with the file it stands in).
+    """(the class of every node, what wrong_in_recipe says) where Hydra cannot compose the recipe.
 
     choices: the overrides that choose from groups.  Raises what composing them raises.
     """
-    names = [each.partition("=")[2].strip("'\"") for each in choices if _chooses_recipe(each)]
-    lineage = list(_lineage(names[-1])) if names else []
-    groups = choices_of(names[-1]) if names else {}
-    own = [each for each in choices if not _chooses_recipe(each)]
-    groups |= dict(each.split("=", 1) for each in own if each.partition("=")[0] in BY_NAME)
-    others = [each for each in own if each.partition("=")[0] not in BY_NAME]
+    groups = _final_choices(choices)
+    others = [each for each in choices if _group(each) not in (*BY_NAME, RECIPE)]
     tree = node_classes(compose(loader, [*(f"{g}={c}" for g, c in groups.items()), *others]))
-    return tree, [line for name in lineage for line in _wrong(name, groups, tree)]
+    return tree, wrong_in_recipe(choices, tree)
+
+
+def wrong_in_recipe(choices: Sequence[str], tree: dict[str, type[Node]]) -> list[str]:
+    """A sentence for each wrong value of the recipe among the choices, with the file it stands in.
+
+    tree: the class of every node of the composition.
+    """
+    names = _recipes(choices)
+    groups = _final_choices(choices)
+    lineage = _lineage(names[-1]) if names else ()
+    return [line for name in lineage for line in _wrong(name, groups, tree)]
+
+
+def _final_choices(choices: Sequence[str]) -> dict[str, str]:
+    names = _recipes(choices)
+    own = {_group(each): _choice(each) for each in choices if _group(each) in BY_NAME}
+    return (choices_of(names[-1]) if names else {}) | own
+
+
+def _recipes(choices: Sequence[str]) -> list[str]:
+    return [_choice(each) for each in choices if _group(each) == RECIPE]
+
+
+def _group(override: str) -> str:
+    return override.partition("=")[0]
+
+
+def _choice(override: str) -> str:
+    return override.partition("=")[2].strip("'\"")
 
 
 def _wrong(name: str, choices: Choices, tree: dict[str, type[Node]]) -> Iterator[str]:
@@ -52,7 +77,3 @@ def _lineage(name: str) -> Iterator[str]:
     for ancestor in inherited(recipe_values(name)):
         yield from _lineage(ancestor)
     yield name
-
-
-def _chooses_recipe(override: str) -> bool:
-    return override.startswith(f"{RECIPE}=")

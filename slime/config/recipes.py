@@ -27,7 +27,7 @@ def user_folders() -> list[Path]:
 
 def recipe_names(folder: Path) -> list[str]:
     """grpo/v1 for grpo/v1.yaml."""
-    files = sorted(folder.rglob("*.yaml"))
+    files = sorted(file for file in folder.rglob("*.yaml") if file.is_file())
     return [file.relative_to(folder).with_suffix("").as_posix() for file in files]
 
 

@@ -1,12 +1,14 @@
 """All jobs of a sweep, read before the first one starts."""
 
+import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException, OverrideParseException
 
 from slime.config.explain import explain
@@ -16,6 +18,8 @@ from slime.config.resume import FinishedRun
 from slime.config.schema import Config, ConfigError
 from slime.config.schema.base import all_warnings
 from slime.config.unreadable import unreadable
+
+MOST_JOBS = 10_000  # each is composed and checked before the first one runs
 
 Read = Callable[[ConfigLoader, Sequence[str]], Config]
 
@@ -39,6 +43,8 @@ def read_sweep(loader: ConfigLoader, overrides: Sequence[str], read: Read) -> li
         parsed = OverridesParser.create(loader).parse_overrides(list(overrides))
         if twice := list(repeated(parsed)):
             raise ConfigError("\n".join(twice))
+        if wrong := list(_not_a_list(parsed)):
+            raise ConfigError("\n".join(wrong))
         [jobs] = BasicSweeper.split_arguments(parsed, max_batch_size=None)
         if not jobs:
             raise ConfigError("the sweep has no job: one of its lists of values is empty")
@@ -47,6 +53,24 @@ def read_sweep(loader: ConfigLoader, overrides: Sequence[str], read: Read) -> li
     except HydraException as error:
         raise ConfigError("\n".join(explain(error))) from error
     return [read_job(loader, number, job, read) for number, job in enumerate(jobs)]
+
+
+def _not_a_list(overrides: Sequence[Override]) -> Iterator[str]:
+    """Values that the basic sweeper cannot go through one by one, or not in a lifetime."""
+    jobs = 1
+    for override in (each for each in overrides if each.is_sweep_override()):
+        text = str(override.input_line)
+        match override._value:
+            case IntervalSweep():
+                yield f"{text!r}: an interval is for hydra/sweeper=optuna; write a list of values"
+            case RangeSweep(step=0):
+                yield f"{text!r}: the step of a range cannot be 0"
+            case RangeSweep(start=float() | int() as low, stop=float() | int() as end, step=step):
+                jobs *= max(0, math.ceil((end - low) / step))
+            case ChoiceSweep(list=values):
+                jobs *= len(values)
+    if jobs > MOST_JOBS:
+        yield f"the sweep has {jobs} jobs, and {MOST_JOBS} are the most: sweep over fewer values"
 
 
 def sweep_problems(jobs: Sequence[SweepJob]) -> list[str]:
@@ -101,10 +125,14 @@ def sweep_table(jobs: Sequence[SweepJob], finished: Mapping[str, FinishedRun]) -
         line = f"{mark}  #{job.number} {' '.join(job.overrides)}".rstrip()
         if mark in finished:
             line += f"  (finished in {finished[mark].folder}: skipped)"
-        elif job.config is not None and first.setdefault(mark, job.number) != job.number:
+        elif _trains(job) and first.setdefault(mark, job.number) != job.number:
             line += f"  (trains the same as #{first[mark]})"
         lines.append(line)
     return "\n".join(lines)
+
+
+def _trains(job: SweepJob) -> bool:
+    return job.config is not None and job.config.command.trains
 
 
 def read_job(loader: ConfigLoader, number: int, overrides: list[str], read: Read) -> SweepJob:

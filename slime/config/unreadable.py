@@ -109,10 +109,45 @@ def _never_closed(_: str, value: str) -> str | None:
     return None
 
 
+def _spaces(key: str, value: str) -> str | None:
+    if key == key.strip() and value == value.strip():
+        return None
+    return f"write {key.strip()}={value.strip()}, without spaces around the '='"
+
+
+def _no_key_at_all(key: str, _: str) -> str | None:
+    """What no key can look like, whatever its value."""
+    plain = key.lstrip("+~")
+    if re.fullmatch(r"[A-Za-z_][\w/]*([.@:][\w/]+)*", plain, re.ASCII):
+        return None
+    guess = meant_by(re.sub(r"[^\w.]+", ".", plain).strip("."))
+    return f"{key!r} is no key" + (f"; did you mean {guess}?" if guess else "; see --help")
+
+
+def _sweep(_: str, value: str) -> str | None:
+    called = re.match(r"(choice|range|interval|shuffle|sort|glob|tag)\(", value)
+    if called is None:
+        return None
+    return f"{_SWEEPS[called[1]]} is how {called[1]} is written, closed by its bracket"
+
+
+_SWEEPS = {
+    "choice": "choice(a,b)",
+    "range": "range(0,10) or range(0,10,2)",
+    "interval": "interval(0.1,1)",
+    "shuffle": "shuffle(a,b)",
+    "sort": "sort(a,b)",
+    "glob": "glob(a*)",
+    "tag": "tag(log,interval(1e-6,1e-4))",
+}
+
 _ADVICE: tuple[Callable[[str, str], str | None], ...] = (
     _line_end,
     _typographic,
     _key,
+    _spaces,
+    _no_key_at_all,
+    _sweep,
     _too_many_equals,
     _comma,
     _never_closed,

@@ -101,12 +101,19 @@ def show(value: Value) -> str:
 def _one_per_seed(group: Sequence[Run], notes: list[str]) -> list[Run]:
     """A seed that was run twice counts once: the two are the same experiment."""
     best: dict[Value, Run] = {}
-    for run in sorted(group, key=lambda r: (r.is_finished, r.iterations_trained, r.origin.time)):
+    for run in sorted(group, key=_how_whole):
         if run.seed in best:
             other = best[run.seed].name
             notes.append(f"{other}: left out, {run.name} is the same recipe with the same seed")
         best[run.seed] = run
     return sorted(best.values(), key=lambda run: str(run.seed).zfill(12))
+
+
+def _how_whole(run: Run) -> tuple[bool, bool, int, int, str]:
+    """The larger, the more there is to read of a run; of equals the later one."""
+    ended_well = run.exit_code in (None, 0)
+    answers = len(run.answers)
+    return run.is_finished, ended_well, run.iterations_trained, answers, run.origin.time
 
 
 def _identities(groups: Sequence[Sequence[Run]]) -> list[dict[str, str]]:

@@ -65,5 +65,7 @@ class Run:
         """finished, or how far it came."""
         if self.is_finished:
             return "finished"
+        if self.iterations_trained == self.values.get("iterations"):
+            return "all iterations, no final evaluation"
         code = "" if self.exit_code is None else f", exit code {self.exit_code}"
         return f"{self.iterations_trained} of {self.values.get('iterations')} iterations{code}"

@@ -9,6 +9,10 @@ NO_DIVISOR = (
     "loss.divisor is required (the constant L; it sets the scale of the loss, so it has no "
     "default): pass loss.divisor=<value>"
 )
+HYDRA = (
+    "{!r}: of Hydra's own settings slime knows hydra.run.dir, hydra.sweep.dir, hydra/launcher, "
+    "hydra/sweeper and what is below these two: {}"
+)
 NOT_USED = (
     "'loss.divisor' is not used by loss/aggregation=sample_mean; it belongs to constant|dr_grpo"
 )
@@ -81,10 +85,6 @@ ONE_LINE = {
     "--cfg job loss.divisor=5": NOT_USED,
     "loss.kl.coefficient=0.1": (
         "'loss.kl.coefficient' is not used by loss/kl=none; it belongs to k1|k2|k3"
-    ),
-    "recipe=grpo/v1 loss/kl=none": (
-        "'loss.kl.coefficient' is not used by loss/kl=none; it belongs to k1|k2|k3 "
-        "(set in recipe/grpo/v1)"
     ),
     "model.hidden_size=64": (
         "'model.hidden_size' is not used by model=smollm2_135m; it belongs to tiny"
@@ -483,7 +483,52 @@ ONE_LINE = {
     "--cfg job -m": "--cfg prints one config: drop --multirun",
     "--cfg job --package los": "--package los: no such node; try --cfg job alone",
     # Hydra's own node
-    "hydra.run.dri=x": "unknown key 'hydra.run.dri'; did you mean 'dir'? (valid: dir)",
+    "hydra.run.dri=x": HYDRA.format("hydra.run.dri=x", "did you mean 'hydra.run.dir'?"),
+    "hydra.job.chdir=true": HYDRA.format("hydra.job.chdir=true", "leave it out"),
+    "+hydra.callbacks.x._target_=os.system": HYDRA.format(
+        "+hydra.callbacks.x._target_=os.system", "leave it out"
+    ),
+    "hydra.searchpath=[/x]": HYDRA.format("hydra.searchpath=[/x]", "leave it out"),
+    "hydra.run.dir=": "hydra.run.dir must not be empty: write hydra.run.dir=<a folder>",
+    "hydra.run.dir=null": "hydra.run.dir must not be empty: write hydra.run.dir=<a folder>",
+    "hydra.sweep.dir=x": (
+        "hydra.sweep.dir is for a sweep: add -m, or write hydra.run.dir=<a folder>"
+    ),
+    "-m seed=0,1 hydra.run.dir=x": (
+        "hydra.run.dir is for one run: with -m write hydra.sweep.dir=<the folder of all jobs>"
+    ),
+    "-m seed=0,1 'hydra.sweep.dir=${seed}'": (
+        "hydra.sweep.dir=${seed}: it is one folder for all jobs and cannot depend on a key"
+    ),
+    "-m hydra.sweeper.params.seed=1": (
+        "'hydra.sweeper.params.seed=1': write the key itself on the command line, e.g. seed=0,1,2"
+    ),
+    "-m seed=0,1 hydra.sweeper.max_batch_size=0": (
+        "hydra.sweeper.max_batch_size must be a whole number of at least 1, got 0"
+    ),
+    "-m 'seed=range(0,3,0)'": "'seed=range(0,3,0)': the step of a range cannot be 0",
+    "-m 'seed=range(0,1000000000)'": (
+        "the sweep has 1000000000 jobs, and 10000 are the most: sweep over fewer values"
+    ),
+    "-m 'seed=choice()'": (
+        "cannot read 'seed=choice()': choice(a,b) is how choice is written, closed by its bracket"
+    ),
+    "'seed =1'": "cannot read 'seed =1': write seed=1, without spaces around the '='",
+    "'loss.divisor = 40960'": (
+        "cannot read 'loss.divisor = 40960': write loss.divisor=40960, without spaces around the "
+        "'='"
+    ),
+    "loss/aggregation=constant loss/divisor=5": (
+        "'loss/divisor' is a key, not a group: write loss.divisor=5"
+    ),
+    "loss/aggregation=constant loss.divisor:40960": (
+        "cannot read 'loss.divisor:40960': write loss.divisor=40960"
+    ),
+    "loss/aggregation=CONSTANT loss.divisor=5000": (
+        "unknown loss/aggregation 'CONSTANT'; did you mean 'constant'? (valid: constant, custom, "
+        "dr_grpo, prompt_mean, sample_mean, token_mean)"
+    ),
+    "-multirun seed=0": "--multirun stands alone: write --multirun, and settings after it",
     "hydra.run.dir=/dev/null/runs": (
         "cannot write to /dev/null/runs (not a directory): pass hydra.run.dir=<a folder you may "
         "write to>"

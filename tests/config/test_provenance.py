@@ -44,7 +44,7 @@ def test_equal_values_from_elsewhere_have_the_same_fingerprint(config):
         "task.stop_tokens=[x]", "advantage=dr_grpo", "parallel.precision=bfloat16",
         "loss/aggregation=token_mean", "task.max_term=9", "loss/correction=tis",
         "loss/objective=gspo", "loss.objective.clip_high=0.3", "loss.mask_truncated=true",
-        "loss.auxiliary_aggregation=same", "incomplete_step=drop",
+        "incomplete_step=drop",
     ],
 )  # fmt: skip
 def test_a_value_that_trains_changes_the_fingerprint(override, config):

@@ -1,15 +1,25 @@
 """recipes/NAME/vN.yaml: published compositions."""
 
 import dataclasses
+from operator import attrgetter
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 import yaml
 
+from slime.config.fingerprint import fingerprint
+from slime.config.groups import BY_NAME
 from slime.config.help import default_choices
 from slime.config.recipes import find_recipes, recipe_names
-from slime.config.schema import K3, ConfigError, GrpoAdvantage, SampleMeanLoss, TokenMeanLoss
+from slime.config.schema import (
+    K3,
+    ConfigError,
+    GrpoAdvantage,
+    SampleMeanLoss,
+    TokenMeanLoss,
+    Whitening,
+)
 from slime.config.store import register, registered_recipes
 
 ROOT = Path(__file__).parents[2]
@@ -147,7 +157,9 @@ def test_an_inherited_recipe_that_is_not_there_is_named_with_what_was_meant(reci
         ("foo: 1", "unknown key 'foo' (valid keys: advantage"),
         ("loss: {divisor: 5}", "'loss.divisor' is not used by loss/aggregation=sample_mean"),
         ("seed: true", "seed must be a whole number, got true (set in "),
-        ("loss: {aggregation: constant}", "select it with loss/aggregation=constant"),
+        ("loss: {aggregation: constant}", "write - override /loss/aggregation: constant"),
+        ("seed: '1'", "seed must be a whole number, got '1' (set in "),
+        ("parallel: {sequence: 'yes'}", "parallel.sequence must be true or false, got 'yes'"),
         ("seed: -1", "seed must be in [0, 4294967295], got -1"),
     ],
 )
@@ -178,6 +190,17 @@ def test_a_recipe_with_a_wrong_key_is_an_error_when_it_is_chosen(text, message, 
         ("defaults: [hydra/launcher]", "hydra/launcher is none of '_self_'"),
         ("defaults: {model: tiny}", "'defaults' must be a list"),
         ("recipe: other", "a recipe may not set 'recipe'"),
+        ("command: check", "a recipe may not set 'command'"),
+        ("run: runs/a", "a recipe may not set 'run'"),
+        ("sweep: {resume: true}", "a recipe may not set 'sweep'"),
+        ("defaults:", "'defaults' must be a list"),
+        ("defaults: [{override /recipe: grpo/v1}]", "write - /recipe/grpo/v1"),
+        ("rollout.top_p: 0.5", "a recipe has a key below its node: write rollout: {top_p: ...}"),
+        ("loss: {kl.coefficient: 1}", "a recipe has a key below its node: write kl: {coefficient"),
+        ("model: tiny", "model: a recipe chooses in defaults: write - override /model: tiny"),
+        ("rollout: {filter: none}", "write - override /rollout/filter: none"),
+        ("loss/aggregation: constant", "write - override /loss/aggregation: constant"),
+        ("seed: '${oc.env:HOME}'", "asks the machine it runs on"),
         ("[1, 2]", "a recipe is a mapping"),
         ("a: [1\nb: 2", "not valid YAML in line 2"),
     ],
@@ -212,3 +235,70 @@ def leaves(recipe, node):
             yield from leaves(value, getattr(node, key))
         else:
             yield key, value, defaults[key]
+
+
+# ---- group defaults < recipe < command line, for choices too ----
+
+CHOICES = {
+    # recipe and choice -> key and the value it has: the choice's own, unless both mean the same
+    "recipe=rloo/v1 loss/aggregation=dr_grpo": ("loss.divisor", 8.0),
+    "recipe=dapo/v1 loss/objective=gspo loss/aggregation=sample_mean": (
+        "loss.objective.clip_high",
+        4e-4,
+    ),
+    "recipe=gspo/v1 loss/objective=ppo": ("loss.objective.clip_high", 0.2),
+    "recipe=scalerl/v1 advantage=reinforce_plus_plus": ("advantage.whitening", Whitening.tokens),
+    "recipe=grpo/v1 loss/kl=k1": ("loss.kl.coefficient", 0.04),
+    "recipe=dapo/v1 loss/aggregation=prompt_mean": ("loss.objective.clip_high", 0.28),
+    "recipe=dapo/v1 loss/objective=ppo": ("loss.objective.clip_high", 0.28),
+}
+
+
+@pytest.mark.parametrize("line", CHOICES)
+def test_a_choice_that_replaces_a_recipes_own_brings_its_own_values(line, config):
+    key, value = CHOICES[line]
+    assert attrgetter(key)(config(*line.split())) == value
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "recipe=grpo/v1 loss/kl=none",
+        "recipe=dapo/v1 rollout/filter=none",
+        "recipe=dapo/v1 reward/overlong=none",
+        "recipe=dapo/v1 loss/objective=reinforce",
+        "recipe=deepswe/v1 loss/aggregation=sample_mean",
+    ],
+)
+def test_what_a_recipe_chose_can_be_switched_off(line, config):
+    recipe, choice = line.split()
+    off = config(recipe, choice)
+    group, _, name = choice.partition("=")
+    node = attrgetter(BY_NAME[group].node)(off)
+    assert getattr(node, BY_NAME[group].label) == name
+    assert fingerprint(off) != fingerprint(config(recipe))
+
+
+def test_a_key_on_the_command_line_goes_to_the_choice_that_has_won(config):
+    kl = config("recipe=grpo/v1", "loss/kl=k1", "loss.kl.coefficient=0.5").loss.kl
+    assert (kl.name, kl.coefficient) == ("k1", 0.5)
+    with pytest.raises(ConfigError, match=r"'loss.kl.coefficient' is not used by loss/kl=none"):
+        config("recipe=grpo/v1", "loss/kl=none", "loss.kl.coefficient=0.5")
+
+
+def test_an_heir_that_chooses_anew_is_rid_of_the_old_choices_keys(recipe, config):
+    recipe("defaults: [/recipe/rloo/v1, {override /loss/aggregation: dr_grpo}]")
+    heir = config("recipe=test/v1")
+    assert heir.loss.divisor == heir.rollout.max_response_tokens == 8
+    assert heir.loss.kl.coefficient == 0.05
+
+
+def test_a_key_that_the_recipes_own_choice_does_not_have_is_still_an_error(recipe, config):
+    recipe("loss: {divisor: 5}")
+    with pytest.raises(ConfigError, match=r"loss.divisor' is not used by loss/aggregation=token"):
+        config("recipe=test/v1", "loss/aggregation=token_mean")
+
+
+def test_a_sweep_over_choices_gives_each_job_its_own_keys(command):
+    ended = command("-m", "recipe=rloo/v1", "loss/aggregation=constant,dr_grpo", "model=tiny")
+    assert [config.loss.divisor for config, _ in ended.trained] == [1.0, 8.0]

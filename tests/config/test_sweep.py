@@ -51,7 +51,10 @@ def test_one_wrong_job_stops_the_sweep_before_the_first(command, tmp_path):
         (["seed=0,1", "foo=1"], "unknown key 'foo' (valid keys: advantage,"),
         (["model=tiny,tinny"], "unknown model 'tinny'; did you mean 'tiny'?"),
         (["seed=[1"], "cannot read 'seed=[1':"),
-        (["seed=interval(0,1)"], "BasicSweeper does not support sweep type"),
+        (
+            ["seed=interval(0,1)"],
+            "'seed=interval(0,1)': an interval is for hydra/sweeper=optuna",
+        ),
         (["seed=0,1", "hydra.sweep.dir=/dev/null/x"], "cannot write to /dev/null/x"),
         (["model=path", "model.path=/no/a,/no/b"], "model.path: /no/a is not a folder (in job #0)"),
     ],
@@ -206,7 +209,7 @@ def test_a_job_whose_process_died_is_named_too(command):
         ),
         (
             ["-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=x", "seed=0,1"],
-            ["hydra.launcher.n_jobs: Value 'x' of type 'str' could not be converted to Integer"],
+            ["hydra.launcher.n_jobs must be a whole number and not 0 (-1: every core), got x"],
         ),
         (
             ["hydra/launcher=joblib", "hydra/sweeper=optuna", "sweep.resume=true"],

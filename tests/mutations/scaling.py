@@ -199,7 +199,7 @@ SCALING = (
     Mutation(
         "the second step of an iteration without the log-probs before the first",
         "slime/start.py",
-        "if config.steps_per_iteration > 1 or kl_in_reward(kl):",
+        "if (config.steps_per_iteration > 1 and reads_old) or kl_in_reward(kl):",
         "if False:",
         _JOB,
     ),

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,14 @@ def test_a_seed_that_was_run_twice_counts_once_and_the_finished_run_is_kept(tmp_
     assert grouped.notes == ("1: left out, 0 is the same recipe with the same seed",)
 
 
+def test_of_two_whole_runs_the_one_with_its_answers_is_kept(tmp_path):
+    runs = [SyntheticRun().write(tmp_path / str(number)) for number in range(3)]
+    (runs[1] / "evaluations.jsonl").unlink()
+    (runs[2] / "ended.json").write_text(json.dumps({"exit_code": 1, "evaluation": None}))
+    [recipe] = group_runs(find_runs(runs).runs).recipes
+    assert [run.name for run in recipe.runs] == ["0"]
+
+
 def test_the_table_of_keys_holds_what_differs_and_marks_what_is_absent(tmp_path):
     grouped = recipes_of(
         tmp_path, with_values(loss__aggregation="x"), with_values(1, loss__divisor=8.0)
@@ -129,7 +138,16 @@ def test_resolved_yaml_gives_the_values_that_the_fingerprint_covers(overrides):
     config = build(compose(config_loader(ROOT / "conf"), overrides))
     resolved = yaml.safe_load(OmegaConf.to_yaml(OmegaConf.structured(config)))
     covered = flatten_lists(fingerprint.training_values(config))
-    assert training_values(flatten(resolved)) == {p: v for p, v in covered.items() if p != "seed"}
+    found = training_values(flatten(resolved))
+    assert {p: found.get(p) for p in covered if p != "seed"} == {
+        p: v for p, v in covered.items() if p != "seed"
+    }
+    # Which keys are idle only a config object knows; as values of the report they do no harm.
+    assert {p.rpartition(".")[2] for p in found.keys() - covered.keys()} <= {
+        *config.loss.idle(),
+        *config.advantage.idle(),
+        *config.optimizer.idle(),
+    }
 
 
 def flatten_lists(values):

@@ -1,0 +1,72 @@
+"""What of Hydra a command line may set: where runs go, what launches them, what sweeps.
+
+The rest of Hydra's own node would move folders that have been checked, import what a config names,
+or change nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+from slime.config.spelling import closest
+
+RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
+
+_ALONE = (RUN_DIR, SWEEP_DIR, "hydra.sweep.subdir", "hydra.job.name", "hydra.mode")
+_BELOW = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.job.env_")
+_SPACES = ("params", "search_space", "custom_search_space")
+_AT_LEAST_1 = (
+    "hydra.launcher.timeout_min",
+    "hydra.sweeper.max_batch_size",
+    "hydra.sweeper.n_jobs",
+    "hydra.sweeper.n_trials",
+)
+_SAMPLER = "hydra/sweeper/sampler"
+
+
+def hydra_problems(overrides: Sequence[Override], *, multirun: bool) -> Iterator[str]:
+    """A sentence for each override of Hydra's node that slime does not leave to it."""
+    for override in overrides:
+        if override.is_hydra_override():
+            yield from hydra_problem(override, multirun=multirun)
+
+
+def hydra_problem(override: Override, *, multirun: bool) -> Iterator[str]:
+    """The sentence for one override of Hydra's node, if it may not be set, or not to that."""
+    key, text = override.key_or_group, str(override.input_line)
+    value = None if override.is_delete() or override.is_sweep_override() else override.value()
+    if not (key in _ALONE or key.startswith(_BELOW)) or override.is_delete():
+        near = closest(key, _ALONE, cutoff=0.9)
+        guess = f"did you mean {near!r}?" if near and near != key else "leave it out"
+        yield (
+            f"{text!r}: of Hydra's own settings slime knows {RUN_DIR}, {SWEEP_DIR}, "
+            f"hydra/launcher, hydra/sweeper and what is below these two: {guess}"
+        )
+    elif override.is_sweep_override():
+        yield f"{text!r}: Hydra's own settings are the same for every job: write one value"
+    elif key in (RUN_DIR, SWEEP_DIR):
+        yield from _folder_problems(key, value, multirun=multirun)
+    elif key.startswith("hydra.sweeper.") and key.split(".")[2] in _SPACES:
+        yield f"{text!r}: write the key itself on the command line, e.g. seed=0,1,2"
+    elif key in _AT_LEAST_1 and (not isinstance(value, int) or value < 1):
+        yield f"{key} must be a whole number of at least 1, got {_shown(value)}"
+    elif key == "hydra.launcher.n_jobs" and (not isinstance(value, int) or value == 0):
+        yield f"{key} must be a whole number and not 0 (-1: every core), got {_shown(value)}"
+    elif key == _SAMPLER and value == "grid":
+        yield f"{text!r}: every combination is what a sweep without hydra/sweeper=optuna runs"
+
+
+def _folder_problems(key: str, value: Any, *, multirun: bool) -> Iterator[str]:
+    if not isinstance(value, str | int | float) or not str(value).strip():
+        yield f"{key} must not be empty: write {key}=<a folder>"
+    elif key == RUN_DIR and multirun:
+        yield f"{key} is for one run: with -m write {SWEEP_DIR}=<the folder of all jobs>"
+    elif key == SWEEP_DIR and not multirun:
+        yield f"{key} is for a sweep: add -m, or write {RUN_DIR}=<a folder>"
+    elif key == SWEEP_DIR and "${" in str(value).replace("${now:", ""):
+        yield f"{key}={value}: it is one folder for all jobs and cannot depend on a key"
+
+
+def _shown(value: object) -> str:
+    return "null" if value is None else str(value)
