@@ -5,8 +5,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayTaskError
 
+from slime.cluster.check import cores
 from slime.cluster.ending import placed
-from slime.cluster.session import cores
 from slime.config.schema import ClusterConfig, ConfigError
 
 

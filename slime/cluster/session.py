@@ -11,24 +11,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
-import torch
 from ray._private import ray_constants
 from ray._private.authentication.authentication_token_setup import (
     maybe_enable_token_auth_if_token_available,
 )
 
+from slime.cluster.check import cores, crowd_problems
 from slime.cluster.ending import end_actors, forget_actors, wait_for_all_resources
 from slime.cluster.kept import KeptRay, end_kept_ray, environment, keep, keeps_ray, kept_ray
 from slime.config.schema import ClusterConfig, ConfigError
 
 _CONNECT_SECONDS = 5.0
-_WORKERS_PER_CORE = 16
 _TRIES, _TRY_SECONDS = 20, 0.1
-
-
-def cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +46,8 @@ def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iter
     terminate = signal.getsignal(signal.SIGTERM)
     actors = train_workers + engines
     if config.address is None:
-        _refuse_a_crowd(train_workers)
+        for problem in crowd_problems(train_workers):
+            raise ConfigError(problem)
         end = _private_ray(max(actors, cores()))
     else:
         end_kept_ray()
@@ -88,16 +83,6 @@ def gpu_shares(gpus: int, train_workers: int, engines: int) -> GpuShares:
     if gpus >= train_workers + engines:
         return GpuShares(1, 1)
     return GpuShares(0.6, 0.4)
-
-
-def _refuse_a_crowd(train_workers: int) -> None:
-    """Some workers a core are good for trying a layout out; thousands are a slip of the pen."""
-    most = max(_WORKERS_PER_CORE * cores(), torch.cuda.device_count())
-    if train_workers > most:
-        raise ConfigError(
-            f"parallel.data x context x tensor x pipeline = {train_workers} train workers are more "
-            f"than this machine can run, at most {most}: write smaller ones, or cluster=existing"
-        )
 
 
 def _private_ray(cpus: int) -> Callable[[], None]:

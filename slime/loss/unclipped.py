@@ -26,8 +26,11 @@ class TruncatedWeight:
     def __call__(self, terms: TokenTerms) -> PolicyTerms:
         ratio_T = token_ratio(terms)
         weight_T = ratio_T.clamp(1 - self.low, 1 + self.high)
+        # Where nothing pulls, a log-prob of -inf would make 0 * inf, a nan, of it.
+        nothing_T = weight_T * terms.advantages_T == 0
+        log_probs_T = torch.where(nothing_T, 0.0, terms.log_probs_T)
         return PolicyTerms(
-            term_T=-weight_T * terms.advantages_T * terms.log_probs_T,
+            term_T=-weight_T * terms.advantages_T * log_probs_T,
             ratio_T=ratio_T,
             clipped_low_T=ratio_T < 1 - self.low,
             clipped_high_T=ratio_T > 1 + self.high,

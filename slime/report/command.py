@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from slime.config.schema import ConfigError
 from slime.report.draw_curves import draw_health, draw_learning, draw_recipe
 from slime.report.draw_intervals import draw_differences, draw_standings
 from slime.report.draw_scale import draw_scaling
@@ -23,13 +24,14 @@ def write_report(runs: Sequence[Path], folder: Path) -> int:
     """Write folder/index.html and its PNGs.  -> the exit code
 
     runs: run directories, sweep directories, or folders of either.  What cannot be used is left
-    out and said, on the terminal and on the page.  Raises ConfigError when there is nothing to use.
+    out and said, on the terminal and on the page.  Raises ConfigError when there is nothing to use,
+    or no way to write there.
     """
     found = find_runs(runs)
     grouped = group_runs(found.runs)
     recipes = grouped.recipes
+    _make(folder)
     final, scaling, times = evaluate(recipes), scale(recipes), split_time(recipes)
-    folder.mkdir(parents=True, exist_ok=True)
     report = Report(
         title=_title(runs),
         in_short=in_short(final, scaling),
@@ -51,6 +53,16 @@ def write_report(runs: Sequence[Path], folder: Path) -> int:
         print(line)
     print(f"report of {len(report.runs)} runs, {len(recipes)} recipes: {folder / PAGE}")
     return 0
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(
+            f"cannot write to {folder} ({reason}): pass report.folder=<a folder you may write to>"
+        ) from error
 
 
 def _draw(

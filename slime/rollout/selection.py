@@ -4,7 +4,7 @@ A group whose rewards are all equal has no variance: under a group baseline ever
 0.  What is compared is the task's own reward, before any shaping.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -74,7 +74,7 @@ def until_full(draw: Draw, prompts: int, max_rounds: int) -> Selection:
     """Draw until `prompts` groups have variance (DAPO, arXiv:2503.14476 eq. 11).
 
     What is drawn beyond that is not trained on.  After `max_rounds` draws groups without variance,
-    the first ones, fill what is missing (DAPO's code gives up there).
+    the first ones, fill what is missing (DAPO's code gives up there), spread over the iteration.
     """
     rounds: list[Round] = []
     varied: list[Group] = []
@@ -85,7 +85,20 @@ def until_full(draw: Draw, prompts: int, max_rounds: int) -> Selection:
             (varied if has_variance(group) else equal).append(group)
     kept = varied[:prompts]
     fill = equal[: prompts - len(kept)]
-    return Selection(tuple(rounds), (*kept, *fill), unfilled=len(fill))
+    return Selection(tuple(rounds), _spread(kept, fill), unfilled=len(fill))
+
+
+def _spread(kept: Sequence[Group], fill: Sequence[Group]) -> tuple[Group, ...]:
+    """Both in their order, the fill evenly between the others: steps are cut in this order.
+
+    At the end it would make whole steps without a signal, which move the weights all the same.
+    """
+    places = [
+        ((number + 0.5) / len(groups), group)
+        for groups in (kept, fill)
+        for number, group in enumerate(groups)
+    ]
+    return tuple(group for _, group in sorted(places, key=lambda place: place[0]))
 
 
 def build_selection(config: RolloutConfig) -> Select:

@@ -5,6 +5,8 @@ import shlex
 import pytest
 from valid_names import GROUPS, LOSS, MODELS, MODES, RECIPES, TOP
 
+from slime.cluster.check import cores
+
 NO_DIVISOR = (
     "loss.divisor is required (the constant L; it sets the scale of the loss, so it has no "
     "default): pass loss.divisor=<value>"
@@ -489,6 +491,17 @@ ONE_LINE = {
         "+hydra.callbacks.x._target_=os.system", "leave it out"
     ),
     "hydra.searchpath=[/x]": HYDRA.format("hydra.searchpath=[/x]", "leave it out"),
+    "parallel.data=1000000": (
+        "parallel.data x context x tensor x pipeline = 1000000 train workers are more than this "
+        f"machine can run, at most {16 * cores()}: write smaller ones, or cluster=existing"
+    ),
+    "cluster.address=localhost:99999": (
+        "cluster.address=localhost:99999: a port is a number from 1 to 65535"
+    ),
+    "reward=function reward.function=json:nope": ("reward.function=json:nope: json has no nope"),
+    "reward=function reward.function=json:detect_encoding": (
+        "reward.function=json:detect_encoding must take (response, answer), but takes (b)"
+    ),
     "hydra.run.dir=": "hydra.run.dir must not be empty: write hydra.run.dir=<a folder>",
     "hydra.run.dir=null": "hydra.run.dir must not be empty: write hydra.run.dir=<a folder>",
     "hydra.sweep.dir=x": (

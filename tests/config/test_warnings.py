@@ -41,10 +41,10 @@ WARNED = {
         "parallel.max_tokens_per_microbatch=512 bounds nothing: parallel.microbatches=3 says how "
         "many there are"
     ),
-    "parallel.data=300": (
+    "parallel.data=300 cluster=existing": (
         "parallel.data=300 groups of workers share steps of 256 rollouts: 44 of them never have one"
     ),
-    "parallel.data=70 steps_per_iteration=4": (
+    "parallel.data=70 steps_per_iteration=4 cluster=existing": (
         "parallel.data=70 groups of workers share steps of 64 rollouts: 6 of them never have one"
     ),
     "task=jsonl task.path={file} task.evaluation_path={file}": (
@@ -68,7 +68,7 @@ SILENT = [
     "evaluation.prompts=0",
     "optimizer.min_learning_rate=1e-6 optimizer.schedule=cosine",
     "parallel.microbatches=3",
-    "parallel.data=256",
+    "parallel.data=256 cluster=existing",
 ]
 
 

@@ -73,5 +73,5 @@ _CORNERS = (0.8, 1.2, 3.0, 5.0, 1 - 3e-4, 1 + 4e-4)
 
 
 def test_a_token_that_has_become_impossible_has_no_term_and_no_gradient():
-    for objective in (PPO(), PPO(dual_clip=3.0), Reinforce()):
+    for objective in (PPO(), PPO(dual_clip=3.0), Reinforce(), CISPO(clip_low=1.0)):
         assert run(objective, [Token(-INF, 1.0, 0.5, 0.0, old=-1.0)]) == (0.0, [0.0])

@@ -193,7 +193,7 @@ TERMS = (
     Mutation(
         "CISPO without a log-prob",
         _UNCLIPPED,
-        "term_T=-weight_T * terms.advantages_T * terms.log_probs_T,",
+        "term_T=-weight_T * terms.advantages_T * log_probs_T,",
         "term_T=-moving(weight_T, terms.log_probs_T, terms.mask_T) * terms.advantages_T,",
         _OBJECTIVES,
     ),

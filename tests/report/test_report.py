@@ -147,6 +147,13 @@ def test_a_run_that_has_only_begun_is_drawn(tmp_path):
     assert "not fitted: too few points" in page.text
 
 
+def test_a_folder_that_cannot_be_made_is_a_config_error(tmp_path):
+    SyntheticRun(stops_after=2).write(tmp_path / "run")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"cannot write to .*/file/x \(not a directory\): pass r"):
+        write_report([tmp_path / "run"], tmp_path / "file" / "x")
+
+
 def test_no_run_is_a_config_error_and_leaves_no_folder(tmp_path):
     with pytest.raises(ConfigError, match="nothing to report"):
         write_report([tmp_path], tmp_path / "report")

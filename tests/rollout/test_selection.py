@@ -65,8 +65,17 @@ def test_dynamic_draws_until_the_iteration_is_full_and_discards_the_surplus():
 def test_dynamic_stops_after_max_rounds_and_fills_up_with_equal_rewards():
     draws = Draws([RIGHT, WRONG], [WRONG, MIXED], [MIXED, MIXED])
     selection = build_selection(config(DynamicFilter(max_rounds=2), prompts=3))(draws)
-    assert ids(selection.trained) == [3, 0, 1]
+    assert ids(selection.trained) == [0, 3, 1]
     assert (draws.taken, selection.unfilled) == (2, 2)
+
+
+def test_what_fills_up_is_spread_so_that_every_step_has_some_signal():
+    draws = Draws([RIGHT, MIXED, WRONG, MIXED, MIXED, RIGHT, WRONG, MIXED])
+    trained = build_selection(config(DynamicFilter(max_rounds=1), prompts=8))(draws).trained
+    varied = [has_variance(group) for group in trained]
+    assert [sum(varied[start : start + 2]) for start in (0, 2, 4, 6)] == [1, 1, 1, 1]
+    kept = [place for place, group in zip(ids(trained), varied, strict=True) if group]
+    assert kept == [1, 3, 4, 7]
 
 
 def test_the_tasks_own_reward_decides_and_not_what_is_added_to_it():

@@ -68,6 +68,14 @@ class AdamConfig(OptimizerConfig):
             )
 
 
+def _address_problems(address: str) -> Iterator[str]:
+    found = re.fullmatch(r"auto|[^\s/]+:(\d+)", address)
+    if found is None:
+        yield f"cluster.address must be auto, host:port or null, got {address!r}"
+    elif found[1] and not 0 < int(found[1]) <= 65535:
+        yield f"cluster.address={address}: a port is a number from 1 to 65535"
+
+
 @dataclass(slots=True, kw_only=True)
 class ClusterConfig(Node):
     """Where the workers run."""
@@ -82,7 +90,7 @@ class ClusterConfig(Node):
     )
 
     def problems(self) -> Iterator[str]:
-        if self.address is not None and not re.fullmatch(r"auto|[^\s/]+:\d+", self.address):
-            yield f"cluster.address must be auto, host:port or null, got {self.address!r}"
+        if self.address is not None:
+            yield from _address_problems(self.address)
         if not 0 <= self.rendezvous_port <= 65535:
             yield f"cluster.rendezvous_port must be in [0, 65535], got {self.rendezvous_port}"
