@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from slime.config.compose import config_loader
 from slime.config.diff import Side, difference, table
@@ -43,7 +45,20 @@ def read_config(command_line: CommandLine, conf: Path) -> Config:
     command = command_that_reads(command_line)
     if command is not None and command_line.multirun:
         raise ConfigError(f"command={command.name} starts no run to sweep over: drop --multirun")
+    if command is not None and (several := list(_several(command, command_line.overrides))):
+        raise ConfigError("\n".join(several))
     return read_command_line(config_loader(conf), command_line.overrides)
+
+
+def _several(command: Command, overrides: Sequence[str]) -> Iterator[str]:
+    """Without -m, but as if for a sweep; what cannot be read is told with everything else."""
+    parser = OverridesParser.create()
+    for text in overrides:
+        try:
+            if parser.parse_override(text).is_sweep_override():
+                yield f"{text!r}: command={command.name} looks at one config: write one value"
+        except HydraException:
+            continue
 
 
 def recipe_list() -> str:

@@ -51,6 +51,8 @@ def _sentence(error: OmegaConfBaseException) -> str:
         return wrong_value(key, field, error.value) or f"{key}: {first}"
     if not isinstance(error, ConfigKeyError | ConfigAttributeError):
         return f"{key}: {first}"
+    if key.startswith("hydra.launcher.") and list(parent) == ["_target_"]:
+        return f"{key!r} is not used by the basic launcher: write hydra/launcher=joblib, or another"
     schema = OmegaConf.get_type(parent)
     return f"unknown key {key!r}" + did_you_mean(
         key.rpartition(".")[2], getattr(schema, "__dataclass_fields__", ())

@@ -491,6 +491,13 @@ ONE_LINE = {
         "+hydra.callbacks.x._target_=os.system", "leave it out"
     ),
     "hydra.searchpath=[/x]": HYDRA.format("hydra.searchpath=[/x]", "leave it out"),
+    "-m seed=0,1 hydra.launcher.n_jobs=2": (
+        "'hydra.launcher.n_jobs' is not used by the basic launcher: write hydra/launcher=joblib, "
+        "or another (in every job)"
+    ),
+    "command=diff recipe=dapo/v1,grpo/v1 against=dapo/v1": (
+        "'recipe=dapo/v1,grpo/v1': command=diff looks at one config: write one value"
+    ),
     "parallel.data=1000000": (
         "parallel.data x context x tensor x pipeline = 1000000 train workers are more than this "
         f"machine can run, at most {16 * cores()}: write smaller ones, or cluster=existing"
