@@ -39,7 +39,7 @@ rollout: max_prompt_tokens save
 rollout.engine: batch_size
 evaluation: prompts interval
 loss: skip_idle_samples
-parallel: data context tensor pipeline sequence layout max_tokens_per_microbatch microbatches
+parallel: data context tensor pipeline expert sequence layout max_tokens_per_microbatch microbatches
 parallel: distributed_optimizer
 cluster: address rendezvous_port
 tracking: name samples_per_iteration project group run_name mode uri experiment
