@@ -6,7 +6,6 @@ embeddings, heads that are not hidden size / heads wide, the rotary base) is kep
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from slime.config.schema import ParallelConfig
 from slime.model.architecture import Architecture
 from slime.model.experts import Experts
 from slime.model.rope import rope_parameters
+from slime.model.tensors import tensor_shapes
 
 HEAD_SIZE = 16
 LAYERS = 2  # of each pipeline stage
@@ -71,7 +71,7 @@ def write_random_model(architecture: Architecture, seed: int, folder: Path) -> N
     """Fill `folder` with a Hugging Face model, without a tokenizer; equal seeds, equal weights."""
     folder.mkdir(parents=True, exist_ok=True)
     random = torch.Generator().manual_seed(seed)
-    weights = {name: _draw(name, shape, random) for name, shape in _shapes(architecture)}
+    weights = {name: _draw(name, shape, random) for name, shape in tensor_shapes(architecture)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     text = json.dumps(_config_json(architecture), indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
@@ -89,50 +89,6 @@ def _draw(name: str, shape: tuple[int, ...], random: torch.Generator) -> Tensor:
     if name.endswith("bias"):
         return 0.3 * noise
     return noise / math.sqrt(shape[-1])
-
-
-def _shapes(model: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Hugging Face names, which the families share."""
-    width = model.hidden_size
-    yield "model.embed_tokens.weight", (model.vocabulary_size, width)
-    for layer in range(model.layers):
-        for name, shape in (*_layer_shapes(model), *_mlp_shapes(model, layer)):
-            yield f"model.layers.{layer}.{name}", shape
-    yield "model.norm.weight", (width,)
-    if not model.tied_embeddings:
-        yield "lm_head.weight", (model.vocabulary_size, width)
-
-
-def _layer_shapes(model: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
-    width = model.hidden_size
-    queries = model.attention_heads * model.head_size
-    keys = model.key_value_heads * model.head_size
-    for name, rows in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
-        yield f"self_attn.{name}.weight", (rows, width)
-        if model.qkv_bias:
-            yield f"self_attn.{name}.bias", (rows,)
-    yield "self_attn.o_proj.weight", (width, queries)
-    if model.qk_norm:
-        yield "self_attn.q_norm.weight", (model.head_size,)
-        yield "self_attn.k_norm.weight", (model.head_size,)
-    yield "input_layernorm.weight", (width,)
-    yield "post_attention_layernorm.weight", (width,)
-
-
-def _mlp_shapes(model: Architecture, layer: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    experts, width = model.experts, model.hidden_size
-    if experts is None or not experts.in_layer(layer):
-        yield from _projections("mlp", width, model.feed_forward_size)
-        return
-    yield "mlp.gate.weight", (experts.count, width)
-    for expert in range(experts.count):
-        yield from _projections(f"mlp.experts.{expert}", width, experts.feed_forward_size)
-
-
-def _projections(name: str, width: int, rows: int) -> Iterator[tuple[str, tuple[int, ...]]]:
-    yield f"{name}.gate_proj.weight", (rows, width)
-    yield f"{name}.up_proj.weight", (rows, width)
-    yield f"{name}.down_proj.weight", (width, rows)
 
 
 def _config_json(model: Architecture) -> dict[str, Any]:

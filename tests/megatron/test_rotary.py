@@ -25,7 +25,7 @@ REAL = (
 
 
 @pytest.mark.parametrize("head_size", [12, 128])
-@pytest.mark.parametrize("scaling", (*SCALINGS, *REAL), ids=lambda s: s["rope_type"])
+@pytest.mark.parametrize("scaling", [*SCALINGS, *REAL], ids=lambda s: s["rope_type"])
 def test_frequencies_and_attention_factor_are_those_of_transformers(scaling, head_size, tmp_path):
     folder = write_tiny_model(
         tmp_path / "model", "llama", rope_parameters=scaling, rope_theta=None, head_dim=head_size

@@ -91,6 +91,11 @@ class ParallelConfig(Node):
         return -(-tokens // self.sequence_multiple) * self.sequence_multiple
 
     @property
+    def experts_span_shares(self) -> bool:
+        """Whether workers of different data-parallel shares send tokens to each other's experts."""
+        return self.expert > 1 and self.context % self.expert > 0
+
+    @property
     def workers(self) -> int:
         return self.data * self.context * self.tensor * self.pipeline
 
