@@ -19,6 +19,8 @@ from slime.megatron.weights_folder import WeightsFolder, open_weights
 from slime.model.architecture import Architecture, read_architecture
 from slime.model.tensors import tensor_shapes
 
+_EMBEDDING, _OUTPUT = "model.embed_tokens.weight", "lm_head.weight"
+
 
 def load_folder(model: LanguageModel, folder: Path) -> None:
     """Fill every parameter of `model` from the safetensors in `folder`.
@@ -111,14 +113,38 @@ def _check(weights: WeightsFolder, architecture: Architecture) -> None:
             ],
         ),
     ]
+    if not any(problems) and architecture.tied_embeddings:
+        problems.append(_untied(weights))
     lines = [f"model.path: {weights.path} {problem}" for problem in problems if problem]
     if lines:
         raise ConfigError("\n".join(lines))
 
 
+_ROWS_AT_A_TIME = 4096
+
+
+def _untied(weights: WeightsFolder) -> str | None:
+    """transformers then keeps both, whatever config.json says."""
+    if _OUTPUT not in weights.names():
+        return None
+    output, embedding = weights.tensor(_OUTPUT), weights.tensor(_EMBEDDING)
+    if output.shape == embedding.shape and all(
+        torch.equal(
+            output.part(0, row, row + _ROWS_AT_A_TIME),
+            embedding.part(0, row, row + _ROWS_AT_A_TIME),
+        )
+        for row in range(0, output.shape[0], _ROWS_AT_A_TIME)
+    ):
+        return None
+    return (
+        f"has another {_OUTPUT} than {_EMBEDDING}, and its config.json says "
+        f"tie_word_embeddings=true: write false there"
+    )
+
+
 def _is_harmless(name: str) -> bool:
     """Files of tied models may repeat the embedding, old Llama files hold rotary tables."""
-    return name == "lm_head.weight" or name.endswith("rotary_emb.inv_freq")
+    return name == _OUTPUT or name.endswith("rotary_emb.inv_freq")
 
 
 def _problem(what: str, tensors: Sequence[str]) -> str | None:

@@ -24,7 +24,12 @@ class ExactModel:
         # sdpa: the eager attention of transformers takes its softmax in float32.  eager: grouped
         # products of experts are for some widths only.
         rounded = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=precision, attn_implementation="sdpa", experts_implementation="eager"
+            folder,
+            dtype=precision,
+            attn_implementation="sdpa",
+            experts_implementation="eager",
+            trust_remote_code=False,
+            use_safetensors=True,
         )
         self._model: Any = rounded.to(torch.float64)
         for module in self._model.modules():

@@ -73,7 +73,7 @@ def write_random_model(architecture: Architecture, seed: int, folder: Path) -> N
     random = torch.Generator().manual_seed(seed)
     weights = {name: _draw(name, shape, random) for name, shape in tensor_shapes(architecture)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    text = json.dumps(_config_json(architecture), indent=2) + "\n"
+    text = json.dumps(config_json(architecture), indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
 
 
@@ -91,7 +91,8 @@ def _draw(name: str, shape: tuple[int, ...], random: torch.Generator) -> Tensor:
     return noise / math.sqrt(shape[-1])
 
 
-def _config_json(model: Architecture) -> dict[str, Any]:
+def config_json(model: Architecture) -> dict[str, Any]:
+    """What transformers reads the same architecture from."""
     values = {
         "architectures": [_CLASSES[model.family]],
         "model_type": model.family,
