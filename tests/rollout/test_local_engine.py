@@ -253,7 +253,7 @@ def test_logits_are_those_of_a_full_forward_pass(engine, folder):
     tokens = [3, 1, 4, 1, 5]
     [found] = engine.logits([tokens])
     expected = reference(folder)(torch.tensor([tokens])).logits[0]
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 # The process

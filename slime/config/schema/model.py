@@ -68,7 +68,7 @@ class SmolLM2Model(ModelConfig):
 
 @dataclass(slots=True, kw_only=True)
 class PathModel(ModelConfig):
-    """A local Hugging Face folder (config.json, safetensors, tokenizer): Llama, Qwen2, Qwen3."""
+    """A local Hugging Face folder (config.json, safetensors): Llama, Qwen2, Qwen3, Qwen3-MoE."""
 
     name: str = "path"
     path: str = key("the folder")
