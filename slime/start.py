@@ -28,6 +28,7 @@ from slime.kl_in_reward import build_kl_in_reward
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import read_architecture
 from slime.model.tokenizer import Tokenizer, load_tokenizer
+from slime.model.verify import Logits, is_verified, logits_of_transformers, verify
 from slime.plan import Planner, build_planner
 from slime.reward import Scorer
 from slime.reward.overlong import build_shaping
@@ -92,6 +93,9 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
         )
         source, source_starts = connect(gpus)
         get([*trainer_starts, *source_starts])
+        if is_verified(config.model, model_folder):
+            log.phase("comparing logits with transformers")
+            _verify(config, model_folder, trainer, source)
         yield Run(
             iterations=config.iterations,
             evaluation_interval=config.evaluation.interval,
@@ -103,6 +107,18 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
             log=log,
         )
         trainer.close()
+
+
+def _verify(config: Config, folder: Path, trainer: Trainer, source: RolloutSource) -> None:
+    """Against the engine, which has the starting weights still, or a process of its own.
+
+    Raises ConfigError when the trainer has another model.
+    """
+    precision = config.parallel.precision
+    reference: Logits = logits_of_transformers(folder, precision)
+    if isinstance(source, Drawn):
+        reference = source.engine.logits
+    verify(folder, precision, trainer.logits, reference)
 
 
 def _drawn(

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from megatron.core.distributed import (
@@ -10,12 +11,7 @@ from megatron.core.distributed import (
     DistributedDataParallelConfig,
     finalize_model_grads,
 )
-from megatron.core.models.gpt.gpt_layer_specs import get_gpt_layer_local_spec
-from megatron.core.transformer import TransformerConfig
-from megatron.core.transformer.moe import moe_utils
 from megatron.core.transformer.moe.router import TopKRouter
-from megatron.core.transformer.moe.token_dispatcher import MoEAlltoAllTokenDispatcher
-from megatron.core.transformer.transformer_block import TransformerBlockSubmodules
 from tiny_models import VOCABULARY
 from torch import Tensor
 from train_samples import TEMPERATURE, train_samples
@@ -34,12 +30,11 @@ from slime.distributed.groups import (
 from slime.distributed.rendezvous import meet, part
 from slime.loss import LossOutput, build_aggregation, build_auxiliary_aggregation, build_loss
 from slime.megatron import device_layer
-from slime.megatron.attention import CausalAttention
-from slime.megatron.model import LanguageModel, _transformer_config
-from slime.megatron.norm import RMSNorm
+from slime.megatron.model import LanguageModel, build_model
 from slime.megatron.passes import accumulate_gradients, build_forward
 from slime.megatron.policy import Policy
 from slime.model.architecture import Architecture
+from slime.model.experts import Experts
 from slime.plan import step_shape
 
 EXPERTS, TOP, COEFFICIENT = 4, 2, 0.5
@@ -50,7 +45,7 @@ Gradient = dict[str, Tensor]
 LossOf = Callable[[Tensor, PackedBatch], LossOutput]
 
 _ARCHITECTURE = Architecture(
-    family="qwen3",
+    family="qwen3_moe",
     layers=2,
     hidden_size=32,
     attention_heads=4,
@@ -64,6 +59,7 @@ _ARCHITECTURE = Architecture(
     tied_embeddings=False,
     qkv_bias=False,
     qk_norm=True,
+    experts=Experts(EXPERTS, TOP, 24, normalised=False, dense_layers=()),
 )
 
 
@@ -87,26 +83,10 @@ def gradients(rank: int, port: int, losses: Sequence[LossConfig]) -> list[Measur
 @contextmanager
 def _model(rank: int, port: int) -> Iterator[LanguageModel]:
     device_layer.install()
-    _experts_without_cuda()
     device = meet(Rendezvous(rank, PARALLEL.workers, "127.0.0.1", port))
     form_groups(PARALLEL, seed=0)
-    config = replace(
-        _transformer_config(_ARCHITECTURE, torch.float32, PARALLEL),
-        num_moe_experts=EXPERTS,
-        moe_router_topk=TOP,
-        moe_ffn_hidden_size=24,
-        moe_router_load_balancing_type="aux_loss",
-        moe_aux_loss_coeff=COEFFICIENT,
-    )
-    model = LanguageModel(
-        config,
-        _block_spec(config),
-        vocab_size=VOCABULARY,
-        max_sequence_length=_ARCHITECTURE.max_positions,
-        share_embeddings_and_output_weights=False,
-        position_embedding_type="rope",
-        rotary_base=_ARCHITECTURE.rope_theta,
-    ).to(device)
+    model = build_model(_ARCHITECTURE, torch.float32, device, PARALLEL)
+    _balance(model)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -119,26 +99,13 @@ def _model(rank: int, port: int) -> Iterator[LanguageModel]:
         part()
 
 
-def _experts_without_cuda() -> None:
-    """slime trains dense models, so its device layer stops short of megatron's experts.
-
-    Their dispatcher copies tables from a GPU on a stream of its own; here they are where it wants
-    them.  And the router asks for a function that only exists beside TransformerEngine.
-    """
-    MoEAlltoAllTokenDispatcher.cuda_dtoh_stream = "none"
-    MoEAlltoAllTokenDispatcher._maybe_dtoh_and_synchronize = lambda _, _point, table=None: table
-    vars(moe_utils).setdefault("te_general_gemm", None)
-
-
-def _block_spec(config: TransformerConfig) -> TransformerBlockSubmodules:
-    layer = get_gpt_layer_local_spec(
-        num_experts=EXPERTS, moe_grouped_gemm=False, qk_layernorm=True, normalization="RMSNorm"
-    )
-    layer.submodules.input_layernorm = layer.submodules.pre_mlp_layernorm = RMSNorm
-    attention = layer.submodules.self_attention.submodules
-    attention.core_attention = CausalAttention
-    attention.q_layernorm = attention.k_layernorm = RMSNorm
-    return TransformerBlockSubmodules([layer] * config.num_layers, layer_norm=RMSNorm)
+def _balance(model: LanguageModel) -> None:
+    """slime's own router has no load-balancing loss; megatron's has."""
+    model.config.moe_router_load_balancing_type = "aux_loss"
+    for module in model.modules():
+        if isinstance(module, TopKRouter):
+            module.routing = partial(TopKRouter.routing, module)
+            module.routing_type = "aux_loss"
 
 
 def _measured(rank: int, model: LanguageModel, loss: LossConfig) -> Measured:

@@ -59,7 +59,10 @@ def weights_of(worker: TrainWorker) -> Weights:
 
 def gradient_of(worker: TrainWorker) -> Weights:
     """What the gradient buffers hold, under Hugging Face names."""
-    return {name: tensor.clone() for name, tensor in export(worker._model, gradients.gradient_of)}
+    return {
+        name: tensor.clone()
+        for name, tensor in export(worker._model, gradients.gradient_of).tensors()
+    }
 
 
 def distance(after: Weights, before: Weights) -> float:

@@ -41,10 +41,10 @@ def pair(
     with running(spec, rank, ports[1]) as worker:
         filler_run = two_steps(worker, filler)
     with running(spec, rank, ports[2]) as worker:
-        before = {name: tensor.clone() for name, tensor in export(worker._model)}
+        before = {name: tensor.clone() for name, tensor in export(worker._model).tensors()}
         bad = replace(samples[0], advantages_R=samples[0].advantages_R * float("nan"))
         metrics = worker.train([samples[1:5]] if rank == 0 else [[bad, *samples[5:]]])
-        weights_kept = same(before, dict(export(worker._model)))
+        weights_kept = same(before, dict(export(worker._model).tensors()))
     exported, shared_log_probs = tensor_parallel_model(rank, ports[3], tied_folder)
     return Pair(
         uneven_run, filler_run, log_probs, metrics, weights_kept, exported, shared_log_probs
@@ -54,5 +54,5 @@ def pair(
 def tensor_parallel_model(rank: int, port: int, folder: Path) -> tuple[Weights, list[Tensor]]:
     """The converter and the passes with every layer shared by two workers."""
     with running(worker_spec(folder, loss=POLICY_ONLY, tensor=2), rank, port) as worker:
-        exported = {name: tensor.clone() for name, tensor in export(worker._model)}
+        exported = {name: tensor.clone() for name, tensor in export(worker._model).tensors()}
         return exported, worker.log_probs([train_samples()])

@@ -25,6 +25,8 @@ GROUPS = (
     "rollout/engine, rollout/filter, task, tracking)"
 )
 MODES = "(valid: constant, custom, dr_grpo, prompt_mean, sample_mean, token_mean)"
-MODELS = "(valid: path, smollm2_135m, tiny)"
+MODELS = (
+    "(valid: path, qwen2_5_0_5b, qwen3_0_6b, qwen3_30b_a3b, qwen3_4b, smollm2_135m, tiny, tiny_moe)"
+)
 _FILES = sorted((Path(__file__).parents[1] / "recipes").glob("*/*.yaml"))
 RECIPES = f"(valid: {', '.join(f'{file.parent.name}/{file.stem}' for file in _FILES)})"

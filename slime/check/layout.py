@@ -12,6 +12,7 @@ def layout_in_words(parallel: ParallelConfig, precision: str) -> str:
             ("context", parallel.context),
             ("tensor", parallel.tensor),
             ("pipeline", parallel.pipeline),
+            ("expert", parallel.expert),
             ("microbatches", parallel.microbatches or 1),
         )
         if size > 1

@@ -12,6 +12,7 @@ from slime.check.plan_by_hand import trained
 from slime.check.terms_by_hand import LogProbs, SampleTerms, TokenSums, sample_terms
 from slime.config.schema import LossConfig, ReferenceKLConfig, kl_in_reward
 from slime.model.exact import ExactModel
+from slime.model.fused import as_in_files
 
 # Log-probs are rounded before anything is made of their differences: by so much of themselves
 # (relative to the bound on relative errors) may the mean of those differences be off.
@@ -63,7 +64,7 @@ def reference_step(
     norms = tuple(sum(g.double().square().sum().item() for g in of) ** 0.5 for of in gradients)
     return ReferenceStep(
         measures={**totals.measures(), "grad_norm": Measure(norms[0], norms[0])},
-        gradient=dict(zip(names, gradients[0], strict=True)),
+        gradient=as_in_files(dict(zip(names, gradients[0], strict=True))),
         gradient_norms=norms,
     )
 

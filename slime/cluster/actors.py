@@ -62,6 +62,9 @@ class TrainActor:
     def reference_log_probs(self, micro_batches: MicroBatches) -> "list[Tensor]":
         return self._worker.reference_log_probs(micro_batches)
 
+    def logits(self, sequences: Sequence[Sequence[int]]) -> "list[Tensor]":
+        return self._worker.logits(sequences)
+
     def export_weights(self) -> bytes:
         return self._worker.export_weights()
 
@@ -79,6 +82,9 @@ class EngineActor:
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
         return self._engine.generate(requests, sampling)
+
+    def logits(self, sequences: Sequence[Sequence[int]]) -> "list[Tensor]":
+        return self._engine.logits(sequences)
 
     def load_weights(self, *shards: bytes) -> None:
         self._engine.load_weights(shards)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from slime.cluster.actors import EngineActor
 from slime.cluster.place import get, place, threads_for
 from slime.config.schema import ClusterConfig, LocalEngine, Precision
@@ -19,6 +21,11 @@ class RemoteEngine:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
         generations: list[Generation] = get(self.actor.generate.remote(list(requests), sampling))
         return generations
+
+    def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """What follows each token.  -> per sequence, [T, V] float32"""
+        found: list[Tensor] = get(self.actor.logits.remote(sequences))
+        return found
 
     def load_weights(self, shards: Sequence[Any]) -> None:
         """shards: references to weights; the bytes go from worker to worker, not through here."""

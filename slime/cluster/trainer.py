@@ -63,6 +63,11 @@ class Trainer:
             for step in steps
         ]
 
+    def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """What follows each token, under the current weights.  -> per sequence, [T, V] float32"""
+        answers: list[list[Tensor]] = get([a.logits.remote(sequences) for a in self.actors])
+        return next(answer for answer in answers if answer)
+
     def weights(self) -> list[Any]:
         """References to the safetensors shards of the current weights, under Hugging Face names."""
         return [actor.export_weights.remote() for actor in self.actors]

@@ -27,8 +27,9 @@ class Sharing:
         """Every sample exactly once, as [rank][micro-batch][sample].
 
         Ranks are balanced by tokens (prompt, response and the padding that the layout needs) and
-        may have different numbers of micro-batches.  The samples of a micro-batch keep their order
-        in `samples`.  A rank that would have nothing gets a filler, a fully masked copy of the
+        may have different numbers of micro-batches, unless they exchange tokens with each other for
+        their experts.  The samples of a micro-batch keep their order in `samples`.  A rank that
+        would have nothing, or too few micro-batches, gets fillers, fully masked copies of the
         shortest sample with weight 0, so that it runs the same collectives as the others.
 
         Raises ValueError for a sample above the bound, and for a step without samples.
@@ -43,6 +44,9 @@ class Sharing:
             bins = self.split(members, sizes)
             shared.append(tuple(tuple(samples[i] for i in sorted(bin_)) for bin_ in bins))
         filler = (_masked_copy(min(samples, key=lambda sample: sample.sample.tokens)),)
+        if self.config.experts_span_shares:
+            most = max(map(len, shared))
+            return tuple(own + (filler,) * (most - len(own)) for own in shared)
         return tuple(micro_batches or (filler,) for micro_batches in shared)
 
 

@@ -22,6 +22,7 @@ def form_groups(config: ParallelConfig, seed: int) -> None:
         tensor_model_parallel_size=config.tensor,
         pipeline_model_parallel_size=config.pipeline,
         context_parallel_size=config.context,
+        expert_model_parallel_size=config.expert,
     )
     model_parallel_cuda_manual_seed(seed)
 
@@ -93,3 +94,24 @@ def tensor_parallel() -> Peers:
 def pipeline_parallel() -> Peers:
     """The workers that hold the layers one after another; the last of them computes the loss."""
     return Peers.of(mpu.get_pipeline_model_parallel_group())
+
+
+def expert_parallel() -> Peers:
+    """The workers that hold the experts of each layer, some each."""
+    return Peers.of(mpu.get_expert_model_parallel_group())
+
+
+def expert_copies() -> Peers:
+    """The workers that hold the same experts: their gradients are summed here."""
+    return Peers.of(mpu.get_expert_data_parallel_group())
+
+
+def expert_model_parallel() -> Peers:
+    """The workers that hold, between them, every expert once."""
+    return Peers.of(mpu.get_expert_tensor_model_pipeline_parallel_group())
+
+
+def everyone() -> Peers:
+    """All workers of the run."""
+    assert distributed.group.WORLD is not None
+    return Peers.of(distributed.group.WORLD)

@@ -14,10 +14,13 @@ touches the global names of megatron's modules, and of torch itself just `Tensor
 import importlib
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
 import torch
+
+from slime.megatron.uneven import gathering, scattering
 
 _CPU = torch.device("cpu")
 
@@ -45,6 +48,22 @@ class _StandIn(ModuleType):
         return getattr(self._original, name)
 
 
+class _NoStream:
+    """Of a device that does its work before it returns: nothing is ever waited for."""
+
+    def wait_stream(self, _: object) -> None:
+        pass
+
+    def record_event(self) -> "_NoStream":
+        return self
+
+    def synchronize(self) -> None:
+        pass
+
+
+_STREAM = _NoStream()
+
+
 def _get_rng_state(*_: Any, **__: Any) -> torch.Tensor:
     return torch.get_rng_state()
 
@@ -57,6 +76,9 @@ _cuda = _StandIn(
     torch.cuda,
     current_device=lambda: _CPU,
     synchronize=lambda *_: None,
+    Stream=lambda *_, **__: _STREAM,
+    current_stream=lambda *_: _STREAM,
+    stream=lambda *_: nullcontext(),
     manual_seed=torch.manual_seed,
     get_rng_state=_get_rng_state,
     random=_StandIn(torch.cuda.random, get_rng_state=_get_rng_state),
@@ -81,6 +103,11 @@ def install() -> None:
             vars(module)["torch"] = stand_in
     random = sys.modules["megatron.core.tensor_parallel.random"]
     vars(random)["_set_cuda_rng_state"] = _set_rng_state  # it goes past torch, to the CUDA driver
+    dispatcher = sys.modules["megatron.core.transformer.moe.token_dispatcher"]
+    vars(dispatcher)["maybe_move_tensor_to_cpu"] = _moved_to_cpu
+    mappings = vars(sys.modules["megatron.core.tensor_parallel.mappings"])
+    for name, uneven in (("_gather", gathering), ("_reduce_scatter", scattering)):
+        mappings[f"{name}_along_first_dim"] = uneven(mappings[f"{name}_along_first_dim"])
     torch.Tensor.type = _type_as_on_cuda(torch.Tensor.type)  # type: ignore[method-assign]
     torch.Tensor.cuda = _stays_on_cpu(torch.Tensor.cuda)  # type: ignore[method-assign]
 
@@ -93,6 +120,11 @@ def _on_cpu(factory: Callable[..., Any]) -> Callable[..., Any]:
         return factory(*args, device=device, **kwargs)
 
     return create
+
+
+def _moved_to_cpu(value: Any, as_numpy: bool = False, **_: Any) -> Any:
+    """megatron leaves alone what is on the CPU already, and then lacks the numpy array."""
+    return value.numpy() if as_numpy and isinstance(value, torch.Tensor) else value
 
 
 def _type_as_on_cuda(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Megatron-core's GPTModel for a Llama, Qwen2 or Qwen3 architecture."""
+"""Megatron-core's GPTModel for the architectures of slime.model.architecture."""
 
 from typing import Any
 
@@ -16,8 +16,10 @@ from megatron.core.transformer import TransformerConfig
 from torch import Tensor
 
 from slime.config.schema import ParallelConfig
+from slime.megatron.experts import normalise_experts
 from slime.megatron.layers import block_spec
 from slime.megatron.onednn import multiply_with_onednn, runs_faster_with_onednn
+from slime.megatron.rotary import inverse_frequencies, scale_positions
 from slime.model.architecture import Architecture
 
 
@@ -67,6 +69,7 @@ def build_model(
         position_embedding_type="rope",
         rotary_base=architecture.rope_theta,
     )
+    model.rotary_pos_emb.inv_freq = inverse_frequencies(architecture).to(device)
     _mark_shards(model)
     placed: LanguageModel = model.to(device)
     if runs_faster_with_onednn(device, dtype, config.tensor_model_parallel_size):
@@ -89,7 +92,7 @@ def _mark_shards(model: LanguageModel) -> None:
 def _transformer_config(
     architecture: Architecture, dtype: torch.dtype, parallel: ParallelConfig
 ) -> TransformerConfig:
-    return TransformerConfig(
+    config = TransformerConfig(
         num_layers=architecture.layers,
         hidden_size=architecture.hidden_size,
         num_attention_heads=architecture.attention_heads,
@@ -122,4 +125,25 @@ def _transformer_config(
         gradient_accumulation_fusion=False,
         persist_layer_norm=False,
         cuda_graph_scope=[],  # the default is a word that megatron warns about
+        **_mixture_config(architecture, parallel),
     )
+    scale_positions(config, architecture.rope_scaling)
+    if architecture.experts is not None:
+        normalise_experts(config, architecture.experts)
+    return config
+
+
+def _mixture_config(architecture: Architecture, parallel: ParallelConfig) -> dict[str, Any]:
+    experts = architecture.experts
+    if experts is None:
+        return {}
+    return {
+        "num_moe_experts": experts.count,
+        "moe_router_topk": experts.per_token,
+        "moe_ffn_hidden_size": experts.feed_forward_size,
+        "moe_layer_freq": [int(experts.in_layer(n)) for n in range(architecture.layers)],
+        "moe_router_pre_softmax": True,  # our router's own way; megatron refuses a single expert
+        "expert_model_parallel_size": parallel.expert,
+        "moe_router_load_balancing_type": "none",
+        "moe_aux_loss_coeff": 0.0,
+    }

@@ -1,6 +1,8 @@
 """Megatron-core's optimizer and learning-rate schedule for one model."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from megatron.core.distributed import DistributedDataParallel
@@ -8,9 +10,11 @@ from megatron.core.optimizer import OptimizerConfig as MegatronOptimizerConfig
 from megatron.core.optimizer import get_megatron_optimizer, get_standard_config_overrides
 from megatron.core.optimizer.clip_grads import clip_grad_by_total_norm_fp32
 from megatron.core.optimizer_param_scheduler import OptimizerParamScheduler
+from torch import Tensor
 from torch.distributed import all_reduce
 
 from slime.config.schema import AdamConfig, OptimizerConfig
+from slime.distributed.groups import Peers, everyone, expert_model_parallel
 
 
 class Optimizer:
@@ -32,6 +36,11 @@ class Optimizer:
         overrides = get_standard_config_overrides(megatron_config)
         self._optimizer = get_megatron_optimizer(megatron_config, [model], overrides)
         self._schedule = _schedule(config, self._optimizer, total_steps)
+        # With expert parallelism megatron gives experts an optimizer of their own.
+        parts = self._optimizer.chained_optimizers
+        self._experts = [part for part in parts if _is_of_experts(part)]
+        self._dense = [part for part in parts if not _is_of_experts(part)]
+        self._expert_peers = _peers_of_experts(model, distributed=distributed)
 
     @property
     def learning_rate(self) -> float:
@@ -49,20 +58,44 @@ class Optimizer:
         """
         self._optimizer.prepare_grads()
         # megatron adds the squares up in float32, which is 4e-5 off over 135M parameters.
-        gradients = self._optimizer.get_main_grads_for_grad_norm()
-        squares = torch.zeros((), dtype=torch.float64, device=self._device)
-        for gradient in gradients:
-            squares += torch.linalg.vector_norm(gradient, dtype=torch.float64) ** 2
-        all_reduce(squares, group=self._optimizer.get_grad_stats_parallel_group())
+        squares = self._squares(self._dense)
+        all_reduce(squares, group=self._dense[0].get_grad_stats_parallel_group())
+        if self._expert_peers is not None:
+            of_experts = self._squares(self._experts)
+            self._expert_peers.sum_(of_experts)
+            squares += of_experts
         return math.sqrt(squares.item())
 
     def step(self, gradient_norm: float) -> None:
         """Clip, update the parameters and move the schedule on.  Needs gradient_norm() first."""
         if self._clip_grad > 0:
-            parameters = self._optimizer.get_parameters()
-            clip_grad_by_total_norm_fp32(parameters, self._clip_grad, gradient_norm)
+            for optimizer in (*self._dense, *self._experts):
+                parameters = optimizer.get_parameters()
+                clip_grad_by_total_norm_fp32(parameters, self._clip_grad, gradient_norm)
         self._optimizer.step_with_ready_grads()
         self._schedule.step(increment=1)
+
+    def _squares(self, optimizers: Sequence[Any]) -> Tensor:
+        """Of the gradients that count on this rank.  -> [] float64"""
+        squares = torch.zeros((), dtype=torch.float64, device=self._device)
+        for optimizer in optimizers:
+            for gradient in optimizer.get_main_grads_for_grad_norm():
+                squares += torch.linalg.vector_norm(gradient, dtype=torch.float64) ** 2
+        return squares
+
+
+def _is_of_experts(optimizer: Any) -> bool:
+    return any(group["is_expert_parallel"] for group in optimizer.param_groups)
+
+
+def _peers_of_experts(model: DistributedDataParallel, *, distributed: bool) -> Peers | None:
+    """Who adds up the squares of the experts' gradients; None: they are among the others.
+
+    A pipeline stage without experts takes part too.
+    """
+    if model.config.expert_model_parallel_size == 1:
+        return None
+    return everyone() if distributed else expert_model_parallel()
 
 
 def build_optimizer(

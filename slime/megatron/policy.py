@@ -34,6 +34,18 @@ class Policy:
             entropy_gradient=entropy_gradient,
         )
 
+    def logits(self, model: LanguageModel, hidden_TH: Tensor, batch: PackedBatch) -> list[Tensor]:
+        """Before the temperature, where each response token is predicted.
+
+        -> per sample, [R, vocabulary] float32 on the CPU
+        """
+        shard_RV = hidden_TH[batch.response_positions_R] @ model.output_weight.T
+        here_RV = torch.cat(self.tensor_parallel.gather(shard_RV.float()), dim=-1)
+        whole = here_RV.new_zeros(sum(batch.response_lengths), here_RV.shape[-1])
+        whole[batch.response_rows_R] = here_RV
+        self.context_parallel.sum_(whole)
+        return list(torch.split(whole.cpu(), list(batch.response_lengths)))
+
     def terms(self, log_probs_R: Tensor, entropy_R: Tensor, batch: PackedBatch) -> TokenTerms:
         """The same tokens with all that the loss reads about them."""
         return TokenTerms(

@@ -26,11 +26,26 @@ class WeightsFolder:
         return frozenset(self._file_of)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._file_of[name].get_slice(name).get_shape())
+        return self.tensor(name).shape
 
-    def read(self, name: str) -> Tensor:
-        tensor: Tensor = self._file_of[name].get_tensor(name)
-        return tensor
+    def tensor(self, name: str) -> "StoredTensor":
+        return StoredTensor(self._file_of[name].get_slice(name))
+
+
+class StoredTensor:
+    """One tensor in a file; only the part that is asked for is read."""
+
+    def __init__(self, slices: Any) -> None:
+        self._slices = slices
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self._slices.get_shape())
+
+    def part(self, dimension: int, start: int, end: int) -> Tensor:
+        """Its rows (dimension 0) or columns (1) from start to end."""
+        read: Tensor = self._slices[(slice(None),) * dimension + (slice(start, end),)]
+        return read
 
 
 @contextmanager

@@ -5,11 +5,9 @@ CUDA, the device layer.  After close() another worker may be made in the same pr
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from megatron.core.distributed import (
     DistributedDataParallel,
@@ -19,13 +17,15 @@ from megatron.core.distributed import (
 from torch import Tensor
 
 from slime.config.schema import ParallelConfig
-from slime.data import TrainSample
+from slime.data import Sample, TrainSample
 from slime.data.metrics import StepGradient, StepMetrics
 from slime.data.packing import PackedBatch, build_padding, pack
 from slime.distributed.context import part_of_rank
 from slime.distributed.groups import (
     context_parallel,
     dissolve_groups,
+    expert_copies,
+    expert_parallel,
     form_groups,
     pipeline_parallel,
     step_parallel,
@@ -34,13 +34,14 @@ from slime.distributed.groups import (
 from slime.distributed.rendezvous import Rendezvous, meet, part
 from slime.loss import LossOutput, MetricSums, build_loss
 from slime.megatron import device_layer
-from slime.megatron.convert import export, load_folder
+from slime.megatron.convert import export, export_experts, load_folder
 from slime.megatron.gradients import gather_gradients, gradient_of
 from slime.megatron.metrics import step_metrics
 from slime.megatron.model import LanguageModel, build_model
 from slime.megatron.optimizer import build_optimizer
 from slime.megatron.passes import accumulate_gradients, build_forward, read_hidden_states
 from slime.megatron.policy import Policy
+from slime.megatron.shard import encode
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import read_architecture
 from slime.model.precision import dtype_of
@@ -75,6 +76,7 @@ class TrainWorker:
             form_groups(spec.parallel, spec.seed)
             self._step_parallel, self._pipeline = step_parallel(), pipeline_parallel()
             self._tensor_parallel, self._context_parallel = tensor_parallel(), context_parallel()
+            self._expert_parallel = expert_parallel()
             self._policy = Policy(spec.temperature, self._tensor_parallel, self._context_parallel)
             self._model = self._loaded(spec)
             self._reference = None
@@ -106,11 +108,12 @@ class TrainWorker:
     def gradient(self, micro_batches: Sequence[Sequence[TrainSample]]) -> StepGradient:
         """What train would report, and the gradient it would step with; nothing is changed.
 
-        The gradient is on one rank of each pipeline stage, () on the others.
+        The gradient is on one rank of each pipeline stage, that of experts on the first that have
+        them, and () on the others.
         """
         metrics = self._accumulate(micro_batches)
-        gather_gradients(self._trained, self._step_parallel)
-        shard = self._exported(partial(export, self._model, gradient_of))
+        gather_gradients(self._trained, self._step_parallel, expert_copies())
+        shard = self._exported(gradient_of)
         self._optimizer.clear_gradients()
         return StepGradient(metrics, (shard,) if shard else ())
 
@@ -130,12 +133,26 @@ class TrainWorker:
             raise RuntimeError("the loss has no KL term, so no reference model is kept")
         return self._log_probs_under(self._reference, micro_batches)
 
+    def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """What follows each token of each sequence, under the current weights.
+
+        -> per sequence, [T, vocabulary] float32 on the CPU; [] on pipeline stages before the last.
+        """
+
+        def read(hidden_TH: Tensor, batch: PackedBatch) -> list[Tensor]:
+            return self._policy.logits(self._model, hidden_TH, batch)
+
+        batches = self._packed([[_to_predict(tokens) for tokens in sequences]])
+        found = read_hidden_states(self._model, batches, self._forward, read)
+        return [logits_TV for one in found for logits_TV in one]
+
     def export_weights(self) -> bytes:
         """The weights as a safetensors file under Hugging Face names, in the parameters' dtype.
 
-        Those of this rank's pipeline stage; b"" on the ranks whose weights another rank exports.
+        Those of this rank's pipeline stage, or of this rank's experts where experts are parallel;
+        b"" on the ranks whose weights another rank exports.
         """
-        return self._exported(partial(export, self._model))
+        return self._exported(Tensor.detach)
 
     def close(self) -> None:
         """Leave the other workers; the worker is of no further use."""
@@ -195,12 +212,37 @@ class TrainWorker:
         read_batches = read_hidden_states(model, self._packed(micro_batches), self._forward, read)
         return [log_probs_R for samples in read_batches for log_probs_R in samples]
 
-    def _exported(self, tensors: Callable[[], Iterator[tuple[str, Tensor]]]) -> bytes:
+    def _exported(self, value_of: Callable[[Tensor], Tensor]) -> bytes:
         """As a safetensors file; b"" where another rank has the same."""
-        if self._step_parallel.rank > 0:
+        if self._step_parallel.rank >= self._expert_parallel.size:
             return b""
-        whole = {name: tensor.contiguous().cpu() for name, tensor in tensors()}
-        return b"" if self._tensor_parallel.rank > 0 else safetensors.torch.save(whole)
+        # The first workers of a step hold every expert once between them, and the rest alike.
+        chosen = export if self._step_parallel.rank == 0 else export_experts
+        exported = chosen(self._model, value_of)
+        described = exported.described()
+        if self._tensor_parallel.rank == 0:
+            return encode(described, exported.tensors()) if described else b""
+        for _ in exported.tensors():
+            pass  # the first tensor-parallel rank is gathering
+        return b""
+
+
+def _to_predict(tokens: Sequence[int]) -> TrainSample:
+    """A sample whose response tokens are those after each of the tokens; nothing follows the last.
+
+    It is not for training.
+    """
+    responses_R = torch.tensor([*tokens[1:], 0])
+    nothing_R = torch.zeros(len(tokens))
+    sample = Sample(
+        prompt_id=None,
+        rollout_id=0,
+        prompt_tokens_P=torch.tensor(tokens[:1]),
+        response_tokens_R=responses_R,
+        loss_mask_R=nothing_R.bool(),
+        rollout_log_probs_R=nothing_R,
+    )
+    return TrainSample(sample=sample, advantages_R=nothing_R, weight=0.0, auxiliary_weight=0.0)
 
 
 def _data_parallel_model(model: LanguageModel, parallel: ParallelConfig) -> DistributedDataParallel:

@@ -7,6 +7,7 @@ from pathlib import Path
 from slime.config.schema import ConfigError, ModelConfig, ParallelConfig, PathModel
 from slime.model.architecture import read_architecture
 from slime.model.sizes import problems_of_layout, sizes_of
+from slime.model.unpickle import command, pickled_weights
 
 _GIT_LFS_POINTER = b"version https://git-lfs"
 
@@ -14,7 +15,9 @@ _GIT_LFS_POINTER = b"version https://git-lfs"
 def problems(config: ModelConfig) -> Iterator[str]:
     """One line for each thing that is wrong with the model folder the user named."""
     if isinstance(config, PathModel):
-        yield from _folder_problems(Path(config.path).expanduser())
+        folder = Path(config.path).expanduser()
+        yield from _folder_problems(folder)
+        yield from _another_family(config, folder)
 
 
 def layout_problems(config: ModelConfig, parallel: ParallelConfig) -> Iterator[str]:
@@ -24,6 +27,28 @@ def layout_problems(config: ModelConfig, parallel: ParallelConfig) -> Iterator[s
     except ConfigError:
         return  # problems() tells about a folder that cannot be read
     yield from problems_of_layout(sizes, parallel)
+
+
+# Of the presets that are read from a local folder.
+_FAMILIES = {
+    "qwen2_5_0_5b": "qwen2",
+    "qwen3_0_6b": "qwen3",
+    "qwen3_4b": "qwen3",
+    "qwen3_30b_a3b": "qwen3_moe",
+}
+
+
+def _another_family(config: PathModel, folder: Path) -> Iterator[str]:
+    wanted = _FAMILIES.get(config.name)
+    try:
+        found = read_architecture(folder).family
+    except ConfigError:
+        return  # told already
+    if wanted not in (None, found):
+        yield (
+            f"model.path: {folder} holds a {found} model, and model={config.name} is a {wanted}: "
+            f"write model=path, or give the folder of that model"
+        )
 
 
 def _folder_problems(folder: Path) -> Iterator[str]:
@@ -44,18 +69,26 @@ def _folder_problems(folder: Path) -> Iterator[str]:
 def _weight_problems(folder: Path) -> Iterator[str]:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        pickled = next(iter([*folder.glob("*.bin"), *folder.glob("*.pth")]), None)
-        found = f", only {pickled.name}, a pickle, which can run code" if pickled else ""
-        yield (
-            f"model.path: {folder} has no *.safetensors file{found}; save the model with "
-            f"model.save_pretrained(folder)"
-        )
+        yield _no_safetensors(folder)
         return
     for path in weights:
         with path.open("rb") as file:
             if file.read(len(_GIT_LFS_POINTER)) == _GIT_LFS_POINTER:
                 yield f"model.path: {path} is a git-lfs pointer; run git lfs pull in {folder}"
     yield from _missing_shards(folder)
+
+
+def _no_safetensors(folder: Path) -> str:
+    pickled = pickled_weights(folder)
+    if not pickled:
+        return (
+            f"model.path: {folder} has no *.safetensors file; save the model with "
+            f"model.save_pretrained(folder)"
+        )
+    return (
+        f"model.path: {folder} has no *.safetensors file, only {pickled[0].name}, a pickle, which "
+        f"can run code when it is read; convert it with {command(folder)}"
+    )
 
 
 def _missing_shards(folder: Path) -> Iterator[str]:

@@ -21,9 +21,15 @@ class ExactModel:
 
     def __init__(self, folder: Path, precision: torch.dtype) -> None:
         quiet_transformers()
-        # sdpa: the eager attention of transformers takes its softmax in float32.
+        # sdpa: the eager attention of transformers takes its softmax in float32.  eager: grouped
+        # products of experts are for some widths only.
         rounded = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=precision, attn_implementation="sdpa"
+            folder,
+            dtype=precision,
+            attn_implementation="sdpa",
+            experts_implementation="eager",
+            trust_remote_code=False,
+            use_safetensors=True,
         )
         self._model: Any = rounded.to(torch.float64)
         for module in self._model.modules():

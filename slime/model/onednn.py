@@ -19,6 +19,8 @@ def is_available() -> bool:
 
 def linear(weight: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
     """rows [..., I] times weight [O, I] transposed, plus bias [O]: -> [..., O].  No gradient."""
+    if not (rows.numel() and weight.numel()):  # an expert without tokens; oneDNN refuses it
+        return nn.functional.linear(rows, weight, bias)
     output: Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
     return output
 

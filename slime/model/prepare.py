@@ -4,7 +4,14 @@ import hashlib
 from functools import partial
 from pathlib import Path
 
-from slime.config.schema import ConfigError, ModelConfig, PathModel, SmolLM2Model, TinyModel
+from slime.config.schema import (
+    ConfigError,
+    ModelConfig,
+    PathModel,
+    SmolLM2Model,
+    TinyModel,
+    TinyMoeModel,
+)
 from slime.model.cache import cached_folder
 from slime.model.check import problems
 
@@ -19,6 +26,11 @@ def prepare_model(config: ModelConfig) -> Path:
     download, no room in the cache.
     """
     match config:
+        case TinyMoeModel():
+            from slime.model.tiny_moe import write_tiny_moe_model
+
+            build = partial(write_tiny_moe_model, config)
+            return cached_folder(f"tiny_moe-{_key_of(config)}", build)
         case TinyModel():
             from slime.model.tiny import write_tiny_model
 
@@ -37,4 +49,6 @@ def prepare_model(config: ModelConfig) -> Path:
 
 def _key_of(config: TinyModel) -> str:
     values = f"v{_VERSION} {config.hidden_size} {config.layers} {config.seed}"
+    if isinstance(config, TinyMoeModel):
+        values += f" {config.experts} {config.experts_per_token}"
     return hashlib.sha256(values.encode()).hexdigest()[:12]

@@ -6,7 +6,6 @@ embeddings, heads that are not hidden size / heads wide, the rotary base) is kep
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,23 @@ from torch import Tensor
 
 from slime.config.schema import ParallelConfig
 from slime.model.architecture import Architecture
+from slime.model.experts import Experts
+from slime.model.rope import rope_parameters
+from slime.model.tensors import tensor_shapes
 
 HEAD_SIZE = 16
 LAYERS = 2  # of each pipeline stage
 MOST_GROUPED = 4  # queries that share a key and a value
 FEED_FORWARD = 96
 VOCABULARY = 199
+EXPERTS, PER_TOKEN, EXPERT_FEED_FORWARD = 4, 2, 32
 
-_CLASSES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+_CLASSES = {
+    "llama": "LlamaForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
+}
 
 
 def shrunken(original: Architecture, parallel: ParallelConfig) -> Architecture:
@@ -43,6 +51,19 @@ def shrunken(original: Architecture, parallel: ParallelConfig) -> Architecture:
         head_size=HEAD_SIZE,
         feed_forward_size=_multiple_of(shares, FEED_FORWARD),
         vocabulary_size=_multiple_of(shares, min(VOCABULARY, original.vocabulary_size)),
+        experts=_fewer(original.experts, parallel),
+    )
+
+
+def _fewer(original: Experts | None, parallel: ParallelConfig) -> Experts | None:
+    if original is None:
+        return None
+    return Experts(
+        count=_multiple_of(parallel.expert, max(EXPERTS, parallel.expert)),
+        per_token=min(original.per_token, PER_TOKEN),
+        feed_forward_size=_multiple_of(parallel.tensor, EXPERT_FEED_FORWARD),
+        normalised=original.normalised,
+        dense_layers=(0,) if original.dense_layers else (),
     )
 
 
@@ -50,9 +71,9 @@ def write_random_model(architecture: Architecture, seed: int, folder: Path) -> N
     """Fill `folder` with a Hugging Face model, without a tokenizer; equal seeds, equal weights."""
     folder.mkdir(parents=True, exist_ok=True)
     random = torch.Generator().manual_seed(seed)
-    weights = {name: _draw(name, shape, random) for name, shape in _shapes(architecture)}
+    weights = {name: _draw(name, shape, random) for name, shape in tensor_shapes(architecture)}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    text = json.dumps(_config_json(architecture), indent=2) + "\n"
+    text = json.dumps(config_json(architecture), indent=2) + "\n"
     (folder / "config.json").write_text(text, encoding="utf-8")
 
 
@@ -70,39 +91,9 @@ def _draw(name: str, shape: tuple[int, ...], random: torch.Generator) -> Tensor:
     return noise / math.sqrt(shape[-1])
 
 
-def _shapes(model: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Hugging Face names, which the three families share."""
-    width = model.hidden_size
-    yield "model.embed_tokens.weight", (model.vocabulary_size, width)
-    for layer in range(model.layers):
-        for name, shape in _layer_shapes(model):
-            yield f"model.layers.{layer}.{name}", shape
-    yield "model.norm.weight", (width,)
-    if not model.tied_embeddings:
-        yield "lm_head.weight", (model.vocabulary_size, width)
-
-
-def _layer_shapes(model: Architecture) -> Iterator[tuple[str, tuple[int, ...]]]:
-    width, feed_forward = model.hidden_size, model.feed_forward_size
-    queries = model.attention_heads * model.head_size
-    keys = model.key_value_heads * model.head_size
-    for name, rows in (("q_proj", queries), ("k_proj", keys), ("v_proj", keys)):
-        yield f"self_attn.{name}.weight", (rows, width)
-        if model.qkv_bias:
-            yield f"self_attn.{name}.bias", (rows,)
-    yield "self_attn.o_proj.weight", (width, queries)
-    if model.qk_norm:
-        yield "self_attn.q_norm.weight", (model.head_size,)
-        yield "self_attn.k_norm.weight", (model.head_size,)
-    yield "mlp.gate_proj.weight", (feed_forward, width)
-    yield "mlp.up_proj.weight", (feed_forward, width)
-    yield "mlp.down_proj.weight", (width, feed_forward)
-    yield "input_layernorm.weight", (width,)
-    yield "post_attention_layernorm.weight", (width,)
-
-
-def _config_json(model: Architecture) -> dict[str, Any]:
-    return {
+def config_json(model: Architecture) -> dict[str, Any]:
+    """What transformers reads the same architecture from."""
+    values = {
         "architectures": [_CLASSES[model.family]],
         "model_type": model.family,
         "attention_bias": False,  # Qwen2's biases are part of its family
@@ -116,7 +107,17 @@ def _config_json(model: Architecture) -> dict[str, Any]:
         "vocab_size": model.vocabulary_size,
         "max_position_embeddings": model.max_positions,
         "rms_norm_eps": model.norm_epsilon,
-        "rope_parameters": {"rope_type": "default", "rope_theta": model.rope_theta},
+        "rope_parameters": rope_parameters(model.rope_theta, model.rope_scaling),
         "tie_word_embeddings": model.tied_embeddings,
         "dtype": "float32",
     }
+    if model.experts is not None:
+        values |= {
+            "num_experts": model.experts.count,
+            "num_experts_per_tok": model.experts.per_token,
+            "moe_intermediate_size": model.experts.feed_forward_size,
+            "norm_topk_prob": model.experts.normalised,
+            "decoder_sparse_step": 1,
+            "mlp_only_layers": list(model.experts.dense_layers),
+        }
+    return values

@@ -22,6 +22,7 @@ MAX_POSITIONS = 4096
 WEIGHT_STD = 0.02
 
 END, PAD, UNKNOWN = "<|end|>", "<|pad|>", "<|unknown|>"
+END_ID, PAD_ID = 0, 1
 SPECIAL_TOKENS = (END, PAD, UNKNOWN, "<|system|>", "<|user|>", "<|assistant|>")
 # The vocabulary holds nothing that is never used: half of what a random model says would be it.
 CHARACTERS = "\t\n\r" + "".join(
@@ -38,10 +39,16 @@ CHAT_TEMPLATE = (
 def write_tiny_model(config: TinyModel, folder: Path) -> None:
     """Fill `folder` with a Llama of random weights; the same values give the same files."""
     save_file(_weights(config), folder / "model.safetensors", metadata={"format": "pt"})
-    _write_json(folder / "config.json", _model_config(config))
-    _write_json(folder / "generation_config.json", {"eos_token_id": 0, "pad_token_id": 1})
+    write_json(folder / "config.json", _model_config(config))
+    write_tokenizer(folder)
+
+
+def write_tokenizer(folder: Path) -> None:
+    """The tokenizer of single characters, and what ends an answer."""
+    ends = {"eos_token_id": END_ID, "pad_token_id": PAD_ID}
+    write_json(folder / "generation_config.json", ends)
     _tokenizer().save(str(folder / "tokenizer.json"))
-    _write_json(
+    write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -54,7 +61,7 @@ def write_tiny_model(config: TinyModel, folder: Path) -> None:
     )
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
+def write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
@@ -76,8 +83,8 @@ def _model_config(config: TinyModel) -> dict[str, Any]:
         "rms_norm_eps": 1e-5,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
         "tie_word_embeddings": True,
-        "eos_token_id": 0,
-        "pad_token_id": 1,
+        "eos_token_id": END_ID,
+        "pad_token_id": PAD_ID,
         "dtype": "float32",
     }
 

@@ -43,6 +43,10 @@ class Engine(Protocol):
         """One Generation per request, in order."""
         ...
 
+    def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """What follows each token under the current weights.  -> per sequence, [T, V] float32"""
+        ...
+
     def load_weights(self, shards: Sequence[bytes]) -> None:
         """Replace the weights by safetensors-encoded tensors under Hugging Face names."""
         ...

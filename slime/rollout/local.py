@@ -7,6 +7,7 @@ from types import BuiltinFunctionType
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from slime.config.schema import Precision
 from slime.model.onednn import multiply_with_onednn
@@ -39,6 +40,9 @@ class LocalEngine(Engine):
             dtype=dtype_of(precision),
             local_files_only=True,
             trust_remote_code=False,
+            use_safetensors=True,
+            # On a CPU grouped products of experts are for some widths only.
+            experts_implementation="eager" if device.type == "cpu" else None,
         )
         self._model: Any = model.to(device).eval().requires_grad_(False)
         multiply_with_onednn(self._model)
@@ -57,6 +61,15 @@ class LocalEngine(Engine):
             batch = requests[start : start + self._batch_size]
             generations += decode(self._model, batch, sampling, sampler)
         return generations
+
+    @torch.no_grad()
+    def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+        """What follows each token of each sequence.  -> per sequence, [T, V] float32 on the CPU"""
+        device = self._model.device
+        return [
+            self._model(input_ids=torch.tensor([tokens], device=device)).logits[0].float().cpu()
+            for tokens in map(list, sequences)
+        ]
 
     def load_weights(self, shards: Sequence[bytes]) -> None:
         """Replace every weight by safetensors-encoded tensors under Hugging Face names.

@@ -6,6 +6,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from slime.model.fused import as_in_files
+
 
 def copy_weights(model: nn.Module, shards: Sequence[bytes]) -> None:
     """Copy safetensors-encoded tensors under Hugging Face names into `model`'s parameters.
@@ -15,8 +17,9 @@ def copy_weights(model: nn.Module, shards: Sequence[bytes]) -> None:
     hold one the model does not have, or hold one in another shape.
     """
     incoming = _decode(shards)
-    parameters = dict(model.named_parameters())
-    second_names = model.state_dict().keys() - parameters.keys()
+    own = dict(model.named_parameters())
+    second_names = model.state_dict().keys() - own.keys()
+    parameters = as_in_files({name: parameter.detach() for name, parameter in own.items()})
     for name in second_names:
         incoming.pop(name, None)
     if missing := sorted(parameters.keys() - incoming.keys()):

@@ -17,7 +17,7 @@ from slime.config.schema.base import NO_NEUTRAL, key
 # Every key there is.  Whoever adds one decides here: does another value train differently?
 TRAINS = """
 seed iterations steps_per_iteration incomplete_step max_bad_steps
-model: name hidden_size layers seed path
+model: name hidden_size layers seed path experts experts_per_token
 task: name stop_tokens template max_term max_factor path evaluation_path
 reward: name failure_value timeout_seconds function
 reward.overlong: name buffer_fraction factor
@@ -38,8 +38,9 @@ command recipe against run runs
 rollout: max_prompt_tokens save
 rollout.engine: batch_size
 evaluation: prompts interval
+model: verify
 loss: skip_idle_samples
-parallel: data context tensor pipeline sequence layout max_tokens_per_microbatch microbatches
+parallel: data context tensor pipeline expert sequence layout max_tokens_per_microbatch microbatches
 parallel: distributed_optimizer
 cluster: address rendezvous_port
 tracking: name samples_per_iteration project group run_name mode uri experiment

@@ -89,7 +89,7 @@ ONE_LINE = {
         "'loss.kl.coefficient' is not used by loss/kl=none; it belongs to k1|k2|k3"
     ),
     "model.hidden_size=64": (
-        "'model.hidden_size' is not used by model=smollm2_135m; it belongs to tiny"
+        "'model.hidden_size' is not used by model=smollm2_135m; it belongs to tiny|tiny_moe"
     ),
     "advantage=dr_grpo advantage.epsilon=1": (
         "'advantage.epsilon' is not used by advantage=dr_grpo; it belongs to grpo"
@@ -333,6 +333,26 @@ ONE_LINE = {
     "+seed=1": "'+seed=1': 'seed' exists, write it without the +",
     # required
     "model=path": "model.path is required (the folder): pass model.path=<value>",
+    "model=qwen3_4b": "model.path is required (the folder): pass model.path=<value>",
+    "model=qwen3_4b model.path=/no/where": "model.path: /no/where is not a folder",
+    "model=tiny_moe model.experts_per_token=9": (
+        "model.experts_per_token=9 is more than model.experts=8"
+    ),
+    "model=tiny_moe model.experts_per_token=0": "model.experts_per_token must be at least 1, got 0",
+    "parallel.expert=0": "parallel.expert must be at least 1, got 0",
+    "model=tiny_moe parallel.expert=2": (
+        "parallel.expert=2 must divide parallel.data x parallel.context = 1: the experts are "
+        "shared among these workers, which are there anyway"
+    ),
+    "model=tiny_moe parallel.expert=3 parallel.data=3": (
+        "parallel.expert=3 does not divide the model's 8 experts: write parallel.expert=1|2|4|8"
+    ),
+    "model=tiny parallel.expert=2 parallel.data=2": (
+        "parallel.expert=2 shares experts, and the model has none: write parallel.expert=1"
+    ),
+    "model=tiny_moe parallel.tensor=2 parallel.sequence=false": (
+        "parallel.tensor=2 with experts needs sequence parallelism: write parallel.sequence=true"
+    ),
     "reward=function": (
         "reward.function is required (package.module:name): pass reward.function=<value>"
     ),

@@ -61,3 +61,12 @@ def _with_loss(loss: LossConfig) -> Any:
     worker = _here["worker"]
     worker._loss = build_loss(loss)
     return worker
+
+
+def logits(_rank: int, sequences: list[list[int]]) -> list[Tensor] | None:
+    """Of every token, where this rank has them."""
+    return _here["worker"].logits(sequences) if "worker" in _here else None
+
+
+def weights(_rank: int) -> bytes | None:
+    return _here["worker"].export_weights() if "worker" in _here else None

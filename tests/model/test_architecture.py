@@ -2,10 +2,13 @@ import json
 from dataclasses import asdict
 
 import pytest
+from rope_scalings import SCALINGS
 from tiny_models import write_tiny_model
 
 from slime.config.schema import ConfigError
-from slime.model.architecture import Architecture, read_architecture
+from slime.model.architecture import FAMILIES, Architecture, read_architecture
+from slime.model.experts import Experts
+from slime.model.rope import Llama3Rope, rope_parameters
 
 LLAMA = {
     "architectures": ["LlamaForCausalLM"],
@@ -68,7 +71,7 @@ def test_what_older_llama_files_leave_out_has_the_value_transformers_gives_it(tm
     assert not architecture.tied_embeddings
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_transformers_reads_the_same_values(tmp_path, family):
     from transformers import AutoConfig
 
@@ -84,12 +87,17 @@ def test_transformers_reads_the_same_values(tmp_path, family):
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"model_type": "mistral"}, "model_type is 'mistral'.*llama, qwen2, qwen3"),
+        ({"model_type": "mistral"}, "model_type is 'mistral'.*llama, qwen2, qwen3, qwen3_moe"),
         ({"model_type": None}, "model_type is None"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
-        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "rope_type is 'llama3'"),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, "rope_type is 'linear'"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type is 'dynamic'"),
+        ({"rope_parameters": {"rope_type": "longrope"}}, "rope_type is 'longrope'"),
+        ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor is missing"),
+        ({"rope_scaling": {"type": "linear"}}, "rope_parameters.factor is missing"),
+        (
+            {"rope_scaling": {"type": "yarn", "original_max_position_embeddings": "x"}},
+            "rope_parameters.original_max_position_embeddings must be an integer",
+        ),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor"),
         ({"mlp_bias": True}, "mlp_bias"),
         ({"attention_bias": True}, "attention_bias"),
@@ -135,3 +143,68 @@ def test_a_missing_folder_and_a_missing_config_are_told_apart(tmp_path):
         read_architecture(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match=r"has no config\.json"):
         read_architecture(tmp_path)
+
+
+QWEN3_MOE = QWEN3 | {
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 24,
+}
+
+
+def test_the_experts_of_qwen3_moe_are_read(tmp_path):
+    values = QWEN3_MOE | {"norm_topk_prob": True, "mlp_only_layers": [1]}
+    assert read(tmp_path, values).experts == Experts(8, 2, 24, normalised=True, dense_layers=(1,))
+    assert read(tmp_path, QWEN3_MOE).experts == Experts(8, 2, 24, normalised=False, dense_layers=())
+    assert read(tmp_path, QWEN3).experts is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"decoder_sparse_step": 2}, {"mlp_only_layers": [0, 2]}, {"mlp_only_layers": None}]
+)
+def test_the_layers_with_experts_are_those_of_transformers(tmp_path, changes):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    experts = read(tmp_path, QWEN3_MOE | changes).experts
+    model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tmp_path))
+    sparse = [n for n, layer in enumerate(model.model.layers) if hasattr(layer.mlp, "experts")]
+    assert [n for n in range(3) if experts.in_layer(n)] == sparse
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"num_experts_per_tok": 9}, "num_experts_per_tok=9 is more than num_experts=8"),
+        ({"num_experts": None}, "num_experts is missing"),
+        ({"moe_intermediate_size": None}, "moe_intermediate_size is missing"),
+        ({"mlp_only_layers": [0, 1, 2]}, "no layer with experts"),
+        ({"mlp_only_layers": "all"}, "mlp_only_layers must be a list"),
+        ({"norm_topk_prob": 1}, "norm_topk_prob must be true or false"),
+        ({"decoder_sparse_step": 0}, "decoder_sparse_step must be an integer >= 1"),
+    ],
+)
+def test_experts_that_cannot_be_are_refused_by_name(tmp_path, values, said):
+    with pytest.raises(ConfigError, match=said):
+        read(tmp_path, QWEN3_MOE | values)
+
+
+def test_scaled_positions_are_read_under_the_old_name_and_the_new(tmp_path):
+    values = {
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 32,
+    }
+    for field, kind in (("rope_scaling", "type"), ("rope_parameters", "rope_type")):
+        read_ = read(tmp_path, LLAMA | {field: values | {kind: "llama3"}})
+        assert read_.rope_scaling == Llama3Rope(8.0, 1.0, 4.0, 32)
+        assert read_.rope_theta == 5000.0
+
+
+@pytest.mark.parametrize("scaling", SCALINGS, ids=lambda s: s["rope_type"])
+def test_scaled_positions_survive_being_written(tmp_path, scaling):
+    first = read(tmp_path, LLAMA | {"rope_parameters": scaling})
+    written = rope_parameters(first.rope_theta, first.rope_scaling)
+    assert read(tmp_path, LLAMA | {"rope_parameters": written}) == first

@@ -5,8 +5,18 @@ import sys
 import pytest
 from tiny_models import write_tiny_model
 
-from slime.config.schema import PathModel, SmolLM2Model, TinyModel
-from slime.model.check import problems
+from slime.config.groups import BY_NAME
+from slime.config.schema import (
+    NamedPathModel,
+    PathModel,
+    Qwen3Medium,
+    Qwen3Mixture,
+    Qwen3Small,
+    Qwen25Small,
+    SmolLM2Model,
+    TinyModel,
+)
+from slime.model.check import _FAMILIES, problems
 
 
 @pytest.fixture
@@ -42,7 +52,7 @@ def test_pickled_weights_are_refused_with_what_to_do(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     [problem] = found(folder)
     assert "pytorch_model.bin, a pickle" in problem
-    assert "save_pretrained" in problem
+    assert problem.endswith(f"convert it with python -m slime.model.unpickle {folder}")
 
 
 def test_a_git_lfs_pointer_is_recognised(folder):
@@ -72,3 +82,32 @@ def test_the_checks_before_a_run_import_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_preset_wants_a_folder_of_its_family(folder):
+    assert list(problems(Qwen3Small(path=str(folder)))) == [
+        f"model.path: {folder} holds a llama model, and model=qwen3_0_6b is a qwen3: write "
+        f"model=path, or give the folder of that model"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("preset", "family"),
+    [
+        (Qwen25Small, "qwen2"), (Qwen3Small, "qwen3"), (Qwen3Medium, "qwen3"),
+        (Qwen3Mixture, "qwen3_moe"),
+    ],
+)  # fmt: skip
+def test_every_preset_takes_a_folder_of_its_family(preset, family, tmp_path):
+    folder = write_tiny_model(tmp_path / family, family)
+    (folder / "tokenizer.json").write_text("{}")
+    assert list(problems(preset(path=str(folder)))) == []
+
+
+def test_every_preset_has_a_family():
+    presets = {name for name, schema in choices("model") if issubclass(schema, NamedPathModel)}
+    assert presets == set(_FAMILIES)
+
+
+def choices(group):
+    return [(choice.name, choice.schema) for choice in BY_NAME[group].choices]

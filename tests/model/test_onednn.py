@@ -23,3 +23,10 @@ def test_other_dtypes_are_left_alone():
     model = nn.Linear(8, 8, dtype=torch.bfloat16)
     multiply_with_onednn(model)
     assert "forward" not in vars(model)
+
+
+def test_no_rows_give_no_rows():
+    """Of a mixture, an expert may have no tokens."""
+    model = nn.Sequential(nn.Linear(48, 96)).requires_grad_(False)
+    multiply_with_onednn(model)
+    assert model(torch.empty(0, 48)).shape == (0, 96)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from slime.config.schema import ConfigError, PathModel, TinyModel
+from slime.config.schema import ConfigError, PathModel, TinyModel, TinyMoeModel
 from slime.model.architecture import read_architecture
 from slime.model.cache import cached_folder
+from slime.model.fused import as_in_files
 from slime.model.prepare import prepare_model
 from slime.model.tiny import VOCABULARY
 
@@ -26,15 +27,34 @@ def test_tiny_has_about_a_million_parameters():
     assert 5e5 < sum(w.numel() for w in weights.values()) < 1.5e6
 
 
-def test_tiny_is_a_model_that_transformers_loads_completely():
+@pytest.mark.parametrize("kind", [TinyModel, TinyMoeModel])
+def test_tiny_is_a_model_that_transformers_loads_completely(kind):
     from transformers import AutoModelForCausalLM
 
-    folder = prepare_model(TinyModel(hidden_size=32, layers=2))
+    folder = prepare_model(kind(hidden_size=32, layers=2))
     model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
-    stored = load_file(folder / "model.safetensors")
-    assert all(torch.equal(stored[name], p) for name, p in model.named_parameters())
+    stored, loaded = load_file(folder / "model.safetensors"), as_in_files(model.state_dict())
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in stored.items())
+
+
+def test_tiny_moe_is_what_its_values_say():
+    config = TinyMoeModel(experts=6, experts_per_token=3, layers=2)
+    weights = load_file(prepare_model(config) / "model.safetensors")
+    assert (
+        5e5
+        < sum(
+            w.numel()
+            for w in load_file(prepare_model(TinyMoeModel()) / "model.safetensors").values()
+        )
+        < 1.5e6
+    )
+    experts = read_architecture(prepare_model(config)).experts
+    assert (experts.count, experts.per_token) == (6, 3)
+    assert "model.layers.1.mlp.experts.5.up_proj.weight" in weights
+    other = prepare_model(TinyMoeModel(experts=6, experts_per_token=2, layers=2))
+    assert other != prepare_model(config)
 
 
 def test_tiny_is_what_its_values_say():

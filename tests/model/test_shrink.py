@@ -6,7 +6,7 @@ from tiny_models import write_tiny_model
 from transformers import AutoModelForCausalLM
 
 from slime.config.schema import ParallelConfig
-from slime.model.architecture import Architecture, read_architecture
+from slime.model.architecture import FAMILIES, Architecture, read_architecture
 from slime.model.shrink import shrunken, write_random_model
 
 LAYOUTS = [ParallelConfig(), ParallelConfig(tensor=2, pipeline=2), ParallelConfig(tensor=3)]
@@ -18,7 +18,7 @@ SMOLLM2 = Architecture(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("parallel", LAYOUTS, ids=["1", "tensor=2 pipeline=2", "tensor=3"])
 def test_transformers_and_the_trainer_read_the_same_model(family, parallel, tmp_path):
     original = read_architecture(write_tiny_model(tmp_path / "original", family))
@@ -27,21 +27,21 @@ def test_transformers_and_the_trainer_read_the_same_model(family, parallel, tmp_
     assert read_architecture(tmp_path / "small") == small
 
     model, found = AutoModelForCausalLM.from_pretrained(
-        tmp_path / "small", output_loading_info=True
+        tmp_path / "small", output_loading_info=True, experts_implementation="eager"
     )
     assert not found["missing_keys"]
     assert not found["unexpected_keys"]
-    assert type(model).__name__.lower().startswith(family)
+    assert type(model).__name__.lower().startswith(family.replace("_", ""))
     assert model(torch.arange(9)[None]).logits.isfinite().all()
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_what_makes_an_architecture_is_kept(family, tmp_path):
     original = read_architecture(write_tiny_model(tmp_path / "original", family))
     small = shrunken(original, ParallelConfig())
     for name in (
-        "family", "tied_embeddings", "qkv_bias", "qk_norm", "rope_theta", "norm_epsilon",
-        "max_positions",
+        "family", "tied_embeddings", "qkv_bias", "qk_norm", "rope_theta", "rope_scaling",
+        "norm_epsilon", "max_positions",
     ):  # fmt: skip
         assert getattr(small, name) == getattr(original, name)
     as_wide = original.attention_heads * original.head_size == original.hidden_size

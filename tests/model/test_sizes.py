@@ -1,25 +1,22 @@
 """Which layouts a model can be divided into."""
 
+from dataclasses import replace
+
 import pytest
 from tiny_models import write_tiny_model
 
-from slime.config.schema import ParallelConfig, PathModel, SmolLM2Model, TinyModel
-from slime.model.architecture import read_architecture
+from slime.config.schema import ParallelConfig, PathModel, SmolLM2Model, TinyModel, TinyMoeModel
 from slime.model.check import layout_problems
 from slime.model.prepare import prepare_model
 from slime.model.sizes import Sizes, problems_of_layout, sizes_of
 
 
 def test_the_sizes_of_tiny_are_those_of_the_folder_it_becomes():
-    config = TinyModel(hidden_size=64, layers=3)
-    read = read_architecture(prepare_model(config))
-    assert sizes_of(config) == Sizes(
-        read.layers,
-        read.attention_heads,
-        read.key_value_heads,
-        read.feed_forward_size,
-        read.vocabulary_size,
-    )
+    for config in (
+        TinyModel(hidden_size=64, layers=3),
+        TinyMoeModel(hidden_size=32, layers=2, experts=6),
+    ):
+        assert sizes_of(config) == sizes_of(PathModel(path=str(prepare_model(config))))
 
 
 def test_the_sizes_of_a_folder_are_those_of_its_config_json(tmp_path):
@@ -30,6 +27,15 @@ def test_the_sizes_of_a_folder_are_those_of_its_config_json(tmp_path):
 @pytest.mark.parametrize(
     ("config", "parallel", "expected"),
     [
+        (TinyMoeModel(), ParallelConfig(data=8, expert=8, tensor=2), []),
+        (
+            TinyMoeModel(experts=6),
+            ParallelConfig(data=4, expert=4),
+            [
+                "parallel.expert=4 does not divide the model's 6 experts: write "
+                "parallel.expert=1|2|3|6"
+            ],
+        ),
         (TinyModel(), ParallelConfig(tensor=2, pipeline=4, context=3, data=5), []),
         (SmolLM2Model(), ParallelConfig(tensor=3, pipeline=15), []),
         (
@@ -63,6 +69,14 @@ def test_every_count_that_tensor_parallelism_shares_must_be_divisible():
         ("feed_forward_size", 10),
         ("vocabulary_size", 20),
     ):
-        odd = Sizes(**{**{f: getattr(fitting, f) for f in fitting.__slots__}, name: count})
+        odd = replace(fitting, **{name: count})
         [problem] = problems_of_layout(odd, ParallelConfig(tensor=3))
         assert str(count) in problem
+
+
+def test_the_rows_of_an_expert_count_and_those_of_layers_that_are_not_there_do_not(tmp_path):
+    changes = {"intermediate_size": 81, "moe_intermediate_size": 24}
+    mixture = write_tiny_model(tmp_path / "mixture", "qwen3_moe", **changes)
+    both = write_tiny_model(tmp_path / "both", "qwen3_moe", **changes, mlp_only_layers=[1])
+    assert sizes_of(PathModel(path=str(mixture))) == Sizes(2, 4, 2, 24, 96, experts=4)
+    assert sizes_of(PathModel(path=str(both))).feed_forward_size == 3

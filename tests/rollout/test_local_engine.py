@@ -55,7 +55,7 @@ def log_probs_of(model, prompt, response, temperature=1.0, top_p=1.0):
     return log_probs.gather(-1, torch.tensor(response)[:, None])[:, 0]
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "qwen3_moe"])
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.7, 1.0), (1.0, 0.8), (0.7, 0.5)])
 def test_log_probs_are_those_of_a_full_forward_pass(tmp_path, family, temperature, top_p):
     folder = str(write_tiny_model(tmp_path / family, family))
@@ -204,10 +204,11 @@ def test_new_weights_are_the_ones_that_generate(folder, tmp_path):
         assert not torch.equal(loaded.log_probs_R, old.log_probs_R)
 
 
-def test_tied_embeddings_follow_the_new_weights(tmp_path):
-    engine = LocalEngine(str(write_tiny_model(tmp_path / "old", "qwen3")), 128)
-    fresh = LocalEngine(str(write_tiny_model(tmp_path / "new", "qwen3", seed=1)), 128)
-    engine.load_weights([save(tiny_weights("qwen3", seed=1))])
+@pytest.mark.parametrize("family", ["qwen3", "qwen3_moe"])
+def test_tied_embeddings_and_experts_follow_the_new_weights(family, tmp_path):
+    engine = LocalEngine(str(write_tiny_model(tmp_path / "old", family)), 128)
+    fresh = LocalEngine(str(write_tiny_model(tmp_path / "new", family, seed=1)), 128)
+    engine.load_weights([save(tiny_weights(family, seed=1))])
     for one, other in zip(
         engine.generate(requests(), sampling()), fresh.generate(requests(), sampling()), strict=True
     ):
@@ -246,6 +247,13 @@ def test_broken_weights_are_an_error_not_nonsense(folder):
     for top_p in (1.0, 0.9):
         with pytest.raises(FloatingPointError, match="not finite"):
             engine.generate(requests(), sampling(top_p=top_p))
+
+
+def test_logits_are_those_of_a_full_forward_pass(engine, folder):
+    tokens = [3, 1, 4, 1, 5]
+    [found] = engine.logits([tokens])
+    expected = reference(folder)(torch.tensor([tokens])).logits[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
 # The process

