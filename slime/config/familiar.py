@@ -38,7 +38,7 @@ _NAMES = {
     "parallel.pipeline": "pp pp_size pipeline_parallel_size pipeline_model_parallel_size",
     "parallel.data": "dp dp_size gpu gpus num_gpus n_gpus_per_node world_size nproc_per_node",
     "parallel.max_tokens_per_microbatch": "max_tokens_per_gpu ppo_max_token_len_per_gpu",
-    "model.path": "model_name model_path model_name_or_path pretrain hf_checkpoint checkpoint",
+    "model.path": "model_name model_path model_name_or_path pretrain hf_checkpoint",
     "task.path": "dataset dataset_name prompt_data train_files train_file data_path",
     "task.evaluation_path": "val_files val_file eval_dataset",
     "reward.function": "reward_fn reward_func reward_funcs custom_rm_path reward_function",

@@ -10,7 +10,7 @@ from slime.config.reference import COMMAND, PAGE, page
 from slime.config.schema import ConstantLoss
 
 FIELDS = list(every_field())
-VERSION = re.compile(r"0\.[12]")
+VERSION = re.compile(r"0\.[123]")
 
 
 @pytest.fixture(scope="module")
