@@ -34,6 +34,7 @@ from slime.distributed.groups import (
 from slime.distributed.rendezvous import Rendezvous, meet, part
 from slime.loss import LossOutput, MetricSums, build_loss
 from slime.megatron import device_layer
+from slime.megatron.checkpoint import Checkpoint, load_checkpoint
 from slime.megatron.convert import export, load_folder
 from slime.megatron.gradients import gather_gradients, gradient_of
 from slime.megatron.metrics import step_metrics
@@ -136,6 +137,24 @@ class TrainWorker:
         Those of this rank's pipeline stage; b"" on the ranks whose weights another rank exports.
         """
         return self._exported(partial(export, self._model))
+
+    def begin_checkpoint(self, folder: Path) -> None:
+        """Copy what determines the future of this rank; it is written to `folder` meanwhile.
+
+        The folder is empty, and the same for all ranks, on a file system that they share.
+        """
+        self._checkpoint = Checkpoint(self._model, self._optimizer, folder)
+
+    def finish_checkpoint(self) -> None:
+        """Wait until every rank has written.  Raises OSError, on all of them, if one could not."""
+        self._checkpoint.finish()
+
+    def load_checkpoint(self, folder: Path) -> None:
+        """Go on from what workers of any layout have written to `folder`.
+
+        Raises ConfigError for a checkpoint of another model.
+        """
+        load_checkpoint(self._model, self._optimizer, folder)
 
     def close(self) -> None:
         """Leave the other workers; the worker is of no further use."""
