@@ -87,7 +87,7 @@ def group(reward=1.0):
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "saved"
-    open_save_folder(folder)
+    open_save_folder(folder, tmp_path)
     for iteration in range(3):
         save_iteration(folder, SAMPLING, iteration, [group(reward=iteration)])
     return folder
@@ -168,15 +168,15 @@ def test_an_iteration_is_never_overwritten_and_no_half_one_is_left(folder):
     ]
 
 
-def test_a_folder_with_iterations_of_another_run_is_not_written_to(folder):
+def test_a_folder_with_iterations_of_another_run_is_not_written_to(folder, tmp_path):
     with pytest.raises(ConfigError, match="already holds saved iterations"):
-        open_save_folder(folder)
+        open_save_folder(folder, tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"rollout\.save: cannot make"):
-        open_save_folder(tmp_path / "file" / "saved")
+        open_save_folder(tmp_path / "file" / "saved", tmp_path)
 
 
 def test_an_iteration_that_was_not_saved_is_named(folder):

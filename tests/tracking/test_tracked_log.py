@@ -14,6 +14,7 @@ from slime.train import Outcome
 
 class Noted:
     where = "http://here"
+    run_id = "7"
 
     def __init__(self):
         self.points, self.state = [], None
@@ -69,7 +70,7 @@ def test_an_exception_says_how_the_run_ended(tracker, tmp_path, error, state):
     ("outcome", "state"),
     [
         (Outcome.finished, RunState.finished),
-        (Outcome.not_finite, RunState.failed),
+        (Outcome.failed, RunState.failed),
         (Outcome.interrupted, RunState.interrupted),
     ],
 )
