@@ -29,9 +29,7 @@ def find_beginning(config: CheckpointConfig, run_directory: Path, warn: Warn) ->
     folder = run_directory / FOLDER
     abandon_all(folder)
     is_new = not all_of(folder)
-    found = newest(folder, warn) or (
-        _first(config, run_directory, folder, warn) if is_new else None
-    )
+    found = _first(config, run_directory, folder, warn) if is_new else newest(folder, warn)
     if found is None:
         raise ConfigError(
             f"{folder} holds no checkpoint that is whole: pass hydra.run.dir=<another folder>"

@@ -82,6 +82,7 @@ def _train_with_restarts(
                     save = partial(write_model_folder, model_folder, run_directory / "model")
                     outcome = _iterate_and_save(run, stop, save)
                     log.ended(outcome.state)
+                    log.note(restarts.summary())
                     return outcome
             except WorkersLostError as lost:
                 stop.check()

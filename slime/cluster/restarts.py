@@ -28,7 +28,8 @@ class Restarts:
         self.warn(f"workers are lost, the run goes back to its newest checkpoint ({reason})")
 
     def summary(self) -> str:
-        """What there is to say at the end."""
-        counts = {"the rollout engine": self.engine, "the train workers": self.trainer}
-        parts = [f"{what} {times} times" for what, times in counts.items() if times]
-        return f"started again: {', '.join(parts)}" if parts else ""
+        """For the end of a run."""
+        return (
+            f"restarts: {self.engine} of the rollout engine, {self.trainer} back to a checkpoint "
+            "after lost workers"
+        )
