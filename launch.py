@@ -99,6 +99,7 @@ def problems_of_files(config: Config) -> Iterator[str]:
     Imported here, because a config that is wrong by itself ends without.
     """
     from slime.check import preflight as check_problems
+    from slime.checkpoint import check as checkpoint_check
     from slime.model import check as model_check
     from slime.reward.check import answer_problem
     from slime.rollout import check as rollout_check
@@ -112,6 +113,7 @@ def problems_of_files(config: Config) -> Iterator[str]:
     yield from function_problems(config)
     yield from _problems_of_weights(config)
     yield from tracking_check.problems(config.tracking)
+    yield from checkpoint_check.problems(config.checkpoint)
     yield from check_problems.problems(config)
 
 

@@ -86,6 +86,7 @@ def _train_with_restarts(
                     return outcome
             except WorkersLostError as lost:
                 stop.check()
+                log.ended(RunState.failed)
                 restarts.trainer_lost(str(lost), left)
     return Outcome.failed
 

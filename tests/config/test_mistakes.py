@@ -429,6 +429,11 @@ ONE_LINE = {
         "checkpoint.keep_every=7 must be a multiple of checkpoint.interval=5: no others are saved"
     ),
     "checkpoint.resume=''": "checkpoint.resume must not be empty",
+    "checkpoint.resume=nowhere": (
+        "checkpoint.resume=nowhere: there is no such folder; write auto, never, a run directory or "
+        "one of its checkpoints"
+    ),
+    "checkpoint.resume=.": "checkpoint.resume=. holds no checkpoint",
     "checkpoint.grace_seconds=0": "checkpoint.grace_seconds must be a finite number > 0, got 0.0",
     "cluster.address=here": "cluster.address must be auto, host:port or null, got 'here'",
     "model=tiny model.hidden_size=100": "model.hidden_size must be a multiple of 8, got 100",

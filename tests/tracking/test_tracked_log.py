@@ -37,6 +37,15 @@ def log_in(directory, config=None):
     return RunLog(config or NoTracking(), directory, iterations=1, agreement=1e-3)
 
 
+def test_a_checkpoint_knows_the_trackers_id_and_how_much_was_written(tracker, tmp_path):
+    with log_in(tmp_path) as log:
+        log.step(StepNumber(0, 0), NOTHING_TO_TRAIN)
+        past = log.past(1)
+    assert past.tracker == tracker.run_id
+    assert past.lengths["metrics.jsonl"] == len((tmp_path / "metrics.jsonl").read_bytes())
+    assert past.lengths["samples.jsonl"] == 0
+
+
 def test_the_tracker_gets_the_numbers_of_metrics_jsonl_and_is_pointed_at(tracker, tmp_path, capsys):
     with log_in(tmp_path) as log:
         log.step(StepNumber(2, 5), NOTHING_TO_TRAIN)
