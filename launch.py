@@ -99,6 +99,7 @@ def problems_of_files(config: Config) -> Iterator[str]:
     Imported here, because a config that is wrong by itself ends without.
     """
     from slime.check import preflight as check_problems
+    from slime.checkpoint import check as checkpoint_check
     from slime.cluster import check as cluster_check
     from slime.model import check as model_check
     from slime.reward.check import answer_problem
@@ -114,6 +115,7 @@ def problems_of_files(config: Config) -> Iterator[str]:
     yield from _problems_of_weights(config)
     yield from cluster_check.problems(config.cluster, config.parallel)
     yield from tracking_check.problems(config.tracking)
+    yield from checkpoint_check.problems(config.checkpoint)
     yield from check_problems.problems(config)
 
 

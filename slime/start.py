@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from slime.checkpoint import FOLDER, Checkpoint, Position
 from slime.cluster.engine import start_engine
 from slime.cluster.place import get
+from slime.cluster.restarts import Restarts
 from slime.cluster.session import GpuShares, ray_session
 from slime.cluster.trainer import Trainer, start_trainer
 from slime.config.schema import (
@@ -37,18 +39,41 @@ from slime.rollout.draws import DemonstratedDraws, Draws, SampledDraws
 from slime.rollout.engine import Engine, Sampling
 from slime.rollout.generate import Examiner, build_sampling
 from slime.rollout.limits import check_lengths
-from slime.rollout.replay import open_save_folder, save_iteration
+from slime.rollout.replay import reopen_save_folder, save_iteration
 from slime.rollout.replay_check import ReplayFacts, check_replay
 from slime.rollout.selection import build_selection
 from slime.rollout.source import Drawn, Replayed, RolloutSource, drop
+from slime.saving import Checkpoints
 from slime.task import Task, build_task
+from slime.tracking.past import Past
 from slime.tracking.run_log import RunLog
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where a run begins: with the starting model, or where a checkpoint says."""
+
+    run_directory: Path
+    checkpoint: Checkpoint
+    is_new: bool  # nothing has been reported yet
+    restarts: Restarts
+
+    @property
+    def position(self) -> Position:
+        return self.checkpoint.position
+
+    @property
+    def past(self) -> Past | None:
+        """What has been reported of a run that goes on."""
+        at = self.position
+        return None if self.is_new else Past(at.iteration, at.lengths, at.tracker)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run with everything in it started."""
 
+    begins: Position
     iterations: int
     evaluation_interval: int  # 0: before and after only
     max_bad_steps: int
@@ -56,12 +81,15 @@ class Run:
     plan: Planner
     prepare: Callable[[list[Step]], list[Step]]
     trainer: Trainer
+    restarts: Restarts
+    checkpoints: Checkpoints
     log: RunLog
 
-    def evaluates_after(self, iteration: int) -> bool:
-        done = iteration + 1
+    def evaluates_after(self, iterations: int) -> bool:
+        """Whether the weights that so many iterations have trained are evaluated."""
         interval = self.evaluation_interval
-        return done == self.iterations or (interval > 0 and done % interval == 0)
+        at_an_end = iterations in (0, self.iterations)
+        return at_an_end or (interval > 0 and iterations % interval == 0)
 
 
 # Starts what generates; the list is what to wait for before the first use of it.
@@ -69,7 +97,7 @@ Connect = Callable[[GpuShares], tuple[RolloutSource, list[Any]]]
 
 
 @contextmanager
-def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
+def start(config: Config, model_folder: Path, log: RunLog, beginning: Beginning) -> Iterator[Run]:
     """The run inside the block; after it, no process that it started is left.
 
     Raises ConfigError for what only shows when models, tasks, folders and ports are opened.
@@ -81,7 +109,7 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
         log.phase("opening inputs")
         match config.rollout.engine:
             case LocalEngine() as engine:
-                connect, engines = _drawn(config, engine, model_folder, stack), 1
+                connect, engines = _drawn(config, engine, model_folder, beginning, stack), 1
             case ReplayEngine() as engine:
                 connect, engines = _replayed(config, engine, model_folder, plan), 0
             case other:
@@ -96,7 +124,22 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
         if is_verified(config.model, model_folder):
             log.phase("comparing logits with transformers")
             _verify(config, model_folder, trainer, source)
+        if beginning.checkpoint.trainer is not None:
+            log.phase("reading checkpoint")
+            trainer.load_checkpoint(beginning.checkpoint.trainer)
+            source.load_weights(trainer.weights())
+        source.go_on(beginning.position.draws)
+        checkpoints = stack.enter_context(
+            Checkpoints(
+                config.checkpoint,
+                beginning.run_directory / FOLDER,
+                beginning.checkpoint.origin,
+                trainer,
+                beginning.position.iteration,
+            )
+        )
         yield Run(
+            begins=beginning.position,
             iterations=config.iterations,
             evaluation_interval=config.evaluation.interval,
             max_bad_steps=config.max_bad_steps,
@@ -104,6 +147,8 @@ def start(config: Config, model_folder: Path, log: RunLog) -> Iterator[Run]:
             plan=plan,
             prepare=_preparation(config, trainer),
             trainer=trainer,
+            restarts=beginning.restarts,
+            checkpoints=checkpoints,
             log=log,
         )
         trainer.close()
@@ -122,7 +167,11 @@ def _verify(config: Config, folder: Path, trainer: Trainer, source: RolloutSourc
 
 
 def _drawn(
-    config: Config, engine_config: LocalEngine, model_folder: Path, stack: ExitStack
+    config: Config,
+    engine_config: LocalEngine,
+    model_folder: Path,
+    beginning: Beginning,
+    stack: ExitStack,
 ) -> Connect:
     rollout = config.rollout
     tokenizer = load_tokenizer(model_folder)
@@ -133,7 +182,7 @@ def _drawn(
     draws = _build_draws(config, task, tokenizer, sampling)
     held_out = tuple(task.held_out(config.evaluation.prompts))
     scorer = stack.enter_context(Scorer(config.reward))
-    keep = _keep(rollout.save, sampling)
+    keep = _keep(rollout.save, sampling, beginning)
 
     def connect(gpus: GpuShares) -> tuple[RolloutSource, list[Any]]:
         engine, starts = start_engine(
@@ -142,6 +191,7 @@ def _drawn(
             str(model_folder),
             config.cluster,
             gpus.engine,
+            beginning.restarts,
         )
         source = Drawn(
             draws=draws(engine),
@@ -192,11 +242,13 @@ def _replayed(
     return lambda _gpus: (Replayed(folder), [])
 
 
-def _keep(save: str | None, sampling: Sampling) -> Callable[[int, Sequence[Group]], None]:
+def _keep(
+    save: str | None, sampling: Sampling, beginning: Beginning
+) -> Callable[[int, Sequence[Group]], None]:
     if save is None:
         return drop
     folder = Path(save).expanduser()
-    open_save_folder(folder)
+    reopen_save_folder(folder, beginning.run_directory, beginning.position.iteration)
     return partial(save_iteration, folder, sampling)
 
 

@@ -1,16 +1,20 @@
 """The training loop, top to bottom: collect rollouts, plan, train, push the weights, again."""
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-from slime.cluster.interrupt import terminate_like_an_interrupt
+from slime.begin import find_beginning
+from slime.checkpoint import NotSavedError, Position
+from slime.cluster.engine import EngineLostError
+from slime.cluster.lost import WorkersLostError
 from slime.cluster.place import get
+from slime.cluster.restarts import Restarts
 from slime.config.schema import Config
 from slime.data import EMPTY_STEP
 from slime.data.metrics import StepMetrics
@@ -18,10 +22,11 @@ from slime.data.step import kl_penalty_mean
 from slime.model.export import write_model_folder
 from slime.model.prepare import prepare_model
 from slime.report.reward import draw_reward
-from slime.start import Run, start
+from slime.start import Beginning, Run, start
+from slime.stop import Stop, StopNow
 from slime.tracking.agreement import agreement_bound
 from slime.tracking.clock import Clock
-from slime.tracking.records import Times, rollout_metrics
+from slime.tracking.records import Recovery, Times, rollout_metrics
 from slime.tracking.run_log import RunLog, StepNumber
 from slime.tracking.tracker import RunState
 
@@ -30,74 +35,125 @@ class Outcome(IntEnum):
     """How a run ended; the value is the exit code."""
 
     finished = 0
-    not_finite = 1
+    failed = 1  # told in a line; the weights that are saved are the last that were fine
     interrupted = 130
 
     @property
     def state(self) -> RunState:
         """What the trackers call it."""
-        match self:
-            case Outcome.finished:
-                return RunState.finished
-            case Outcome.not_finite:
-                return RunState.failed
-            case Outcome.interrupted:
-                return RunState.interrupted
+        return RunState[self.name]
 
 
 def train(config: Config, run_directory: Path) -> int:
     """Run the whole of `config`; what it leaves is in `run_directory`.  -> exit code
 
+    A run directory with a checkpoint goes on from there, and so does a run that loses its workers.
     Raises ConfigError, before training starts, for what only shows when models, tasks and ports are
-    opened.  An interrupt (Ctrl-C or SIGTERM) still saves the model; a second one does not.
+    opened.  An interrupt (Ctrl-C or SIGTERM) still saves a checkpoint and the model; a second one
+    does not.
     """
-    with terminate_like_an_interrupt():
+    with Stop(config.checkpoint.grace_seconds) as stop:
         model_folder = prepare_model(config.model)
-        agreement = agreement_bound(
-            config.parallel.precision, config.rollout.top_p, config.loss.objective
-        )
-        with RunLog(config.tracking, run_directory, config.iterations, agreement) as log:
-            log.note(f"run directory: {run_directory}")
+        try:
+            return _train_with_restarts(config, run_directory, model_folder, stop)
+        finally:
+            picture = run_directory / "reward.png"
+            if draw_reward(run_directory / "metrics.jsonl", picture, title=run_directory.name):
+                print(f"this run is in {run_directory}", flush=True)
+
+
+def _train_with_restarts(
+    config: Config, run_directory: Path, model_folder: Path, stop: Stop
+) -> Outcome:
+    """What is lost with a train worker is what came after the newest checkpoint."""
+    restarts: Restarts | None = None
+    for left in reversed(range(config.cluster.max_restarts + 1)):
+        warnings: list[str] = []
+        beginning = find_beginning(config.checkpoint, run_directory, warnings.append)
+        restarts = restarts or beginning.restarts
+        beginning = replace(beginning, restarts=restarts)
+        with _log(config, beginning) as log:
+            for warning in warnings:
+                log.warn(warning)
+            restarts.warn = log.warn
+            stop.tell(log.warn)
             try:
-                with start(config, model_folder, log) as run:
+                with start(config, model_folder, log, beginning) as run:
                     save = partial(write_model_folder, model_folder, run_directory / "model")
-                    outcome = _iterate_and_save(run, save)
+                    outcome = _iterate_and_save(run, stop, save)
                     log.ended(outcome.state)
+                    log.note(restarts.summary())
                     return outcome
-            finally:
-                picture = run_directory / "reward.png"
-                if draw_reward(run_directory / "metrics.jsonl", picture, title=run_directory.name):
-                    log.note(f"this run is in {run_directory}")
+            except WorkersLostError as lost:
+                stop.check()
+                log.ended(RunState.failed)
+                restarts.trainer_lost(str(lost), left)
+    return Outcome.failed
 
 
-def _iterate_and_save(run: Run, save: Callable[[Sequence[bytes]], None]) -> Outcome:
+def _log(config: Config, beginning: Beginning) -> RunLog:
+    agreement = agreement_bound(
+        config.parallel.precision, config.rollout.top_p, config.loss.objective
+    )
+    directory, past = beginning.run_directory, beginning.past
+    return RunLog(config.tracking, directory, config.iterations, agreement, past)
+
+
+def _iterate_and_save(run: Run, stop: Stop, save: Callable[[Sequence[bytes]], None]) -> Outcome:
     """However the iterations end, the model is saved: nothing that was learned is lost."""
     weights = PushedWeights(run.trainer.weights())
+    boundary = Boundary(run.begins)
     try:
-        _iterate(run, weights)
-    except KeyboardInterrupt:
-        run.log.warn("stopping: the model is being saved (interrupt again to stop without that)")
-        save(get(run.trainer.weights()))
+        _iterate(run, stop, weights, boundary)
+        run.log.phase("saving the model")
+        with stop.held():
+            save(get(run.trainer.weights()))
+            run.checkpoints.only_the_last()
+        return Outcome.finished
+    except StopNow:
+        run.log.warn("stopped at once: nothing more is saved")
         return Outcome.interrupted
+    except KeyboardInterrupt:
+        return _save_on_interrupt(run, boundary.position, save)
     except FloatingPointError as error:
         run.log.warn(f"stopping: {error}; the last weights that were fine are being saved")
         save(get(weights.proved))
-        return Outcome.not_finite
+        return Outcome.failed
+    except (NotSavedError, EngineLostError) as error:
+        run.log.warn(f"stopping: {error}")
+        return Outcome.failed
+    except WorkersLostError:
+        raise
     except Exception as error:
         run.log.warn(f"failed ({type(error).__name__}): the model is being saved")
-        save(get(run.trainer.weights()))
+        with suppress(WorkersLostError, TimeoutError):  # a rank may wait for one that failed
+            save(get(run.trainer.weights(), timeout_seconds=60))
         raise
-    run.log.phase("saving the model")
-    with _first_interrupt_waits(run.log):
+
+
+def _save_on_interrupt(
+    run: Run, position: Position, save: Callable[[Sequence[bytes]], None]
+) -> Outcome:
+    run.log.warn(
+        "stopping: a checkpoint and the model are being saved (interrupt again to stop without "
+        "that)"
+    )
+    try:
+        run.checkpoints.now(position)
         save(get(run.trainer.weights()))
-    return Outcome.finished
+    except StopNow:
+        run.log.warn("stopped at once, while a checkpoint or the model was being saved")
+    except (NotSavedError, WorkersLostError) as error:
+        run.log.warn(str(error))
+    return Outcome.interrupted
 
 
-def _iterate(run: Run, weights: "PushedWeights") -> None:
-    bad_steps = BadSteps(run.max_bad_steps)
-    numbers = count()
-    _evaluate(run, trained=0)
-    for iteration in range(run.iterations):
+def _iterate(run: Run, stop: Stop, weights: "PushedWeights", boundary: "Boundary") -> None:
+    bad_steps = BadSteps(run.max_bad_steps, run.begins.bad_steps)
+    numbers = count(run.begins.step)
+    for iteration in range(run.begins.iteration, run.iterations):
+        if run.evaluates_after(iteration):
+            _evaluate(run, trained=iteration)
         clock = Clock()
         selection = run.source.collect(iteration, run.log.phase)
         weights.prove()
@@ -107,27 +163,35 @@ def _iterate(run: Run, weights: "PushedWeights") -> None:
         run.log.phase("training")
         steps = run.prepare(run.plan(selection.trained))  # weights are fixed here, for whole steps
         steps = steps or [EMPTY_STEP]
-        for step in steps[:-1]:
-            metrics = run.trainer.train(step)
-            run.log.step(StepNumber(iteration, next(numbers)), metrics)
-            bad_steps.count(metrics)
-        last = run.trainer.train(steps[-1])
-        train_s = clock.lap()
+        with stop.held():  # an interrupt waits: between iterations a run is resumed exactly
+            for step in steps[:-1]:
+                metrics = run.trainer.train(step)
+                run.log.step(StepNumber(iteration, next(numbers)), metrics)
+                bad_steps.count(metrics)
+            last = run.trainer.train(steps[-1])
+            train_s = clock.lap()
 
-        run.log.phase("pushing weights")
-        weights.push(run.trainer.weights())
-        run.source.load_weights(weights.pushed)
-        push_s = clock.lap()
+            run.log.phase("pushing weights")
+            weights.push(run.trainer.weights())
+            run.source.load_weights(weights.pushed)
+            push_s = clock.lap()
 
-        run.log.last_step(
-            StepNumber(iteration, next(numbers)),
-            last,
-            rollout_metrics(selection, sum(step.prompts for step in steps), kl_penalty_mean(steps)),
-            Times.of(selection, train_s, push_s, clock.total()),
-        )
-        bad_steps.count(last)
-        if run.evaluates_after(iteration):
-            _evaluate(run, trained=iteration + 1)
+            number = next(numbers)
+            run.log.last_step(
+                StepNumber(iteration, number),
+                last,
+                rollout_metrics(
+                    selection, sum(step.prompts for step in steps), kl_penalty_mean(steps)
+                ),
+                Times.of(selection, train_s, push_s, clock.total()),
+                Recovery(run.restarts.engine, run.restarts.trainer),
+            )
+            bad_steps.count(last)
+            boundary.position = _position(run, iteration + 1, number + 1, bad_steps)
+            run.checkpoints.after(boundary.position)
+        stop.check()
+    run.checkpoints.now(boundary.position)
+    _evaluate(run, trained=run.iterations)
 
 
 def _evaluate(run: Run, trained: int) -> None:
@@ -135,6 +199,28 @@ def _evaluate(run: Run, trained: int) -> None:
     evaluation = run.source.evaluate()
     if evaluation is not None:
         run.log.evaluation(trained, evaluation)
+
+
+def _position(run: Run, iterations: int, steps: int, bad_steps: "BadSteps") -> Position:
+    """All that decides how the run goes on, beside what the train workers hold."""
+    past = run.log.past(iterations)
+    return Position(
+        iteration=iterations,
+        step=steps,
+        bad_steps=bad_steps.in_a_row,
+        draws=run.source.drawn(),
+        engine_restarts=run.restarts.engine,
+        trainer_restarts=run.restarts.trainer,
+        lengths=past.lengths,
+        tracker=past.tracker,
+    )
+
+
+@dataclass(slots=True)
+class Boundary:
+    """Where the run stood when its last iteration had ended."""
+
+    position: Position
 
 
 class PushedWeights:
@@ -158,31 +244,16 @@ class PushedWeights:
 class BadSteps:
     """Counts steps in a row whose loss or gradient was not finite."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, in_a_row: int) -> None:
         self._limit = limit
-        self._in_a_row = 0
+        self.in_a_row = in_a_row
 
     def count(self, metrics: StepMetrics) -> None:
         """Raises FloatingPointError at the limit.  A step without active tokens is not bad."""
         bad = metrics.skipped and metrics.active_tokens > 0
-        self._in_a_row = self._in_a_row + 1 if bad else 0
-        if self._in_a_row >= self._limit:
+        self.in_a_row = self.in_a_row + 1 if bad else 0
+        if self.in_a_row >= self._limit:
             raise FloatingPointError(
-                f"{self._in_a_row} steps in a row had a loss or a gradient that was not finite "
+                f"{self.in_a_row} steps in a row had a loss or a gradient that was not finite "
                 "(max_bad_steps)"
             )
-
-
-@contextmanager
-def _first_interrupt_waits(log: RunLog) -> Iterator[None]:
-    """Inside, the first Ctrl-C only says what is going on; the second one interrupts."""
-
-    def wait(*_: object) -> None:
-        log.warn("the model is being saved (interrupt again to stop without that)")
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = signal.signal(signal.SIGINT, wait)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -31,7 +31,7 @@ def test_a_run_leaves_everything_the_readme_lists(run):
     left = {p.name for p in run.run_directory.iterdir()}
     assert left == {
         "resolved.yaml", "run.json", "metrics.jsonl", "samples.jsonl", "evaluations.jsonl",
-        "tensorboard", "model", "reward.png", "ended.json",
+        "tensorboard", "model", "reward.png", "ended.json", "checkpoints",
     }  # fmt: skip
     assert list((run.run_directory / "tensorboard").glob("events.out.tfevents.*"))
 

@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 # A room may import itself, slime.config.schema, and the rooms named here.
 ALLOWED = {
     "config": set(),
+    "stop": set(),
+    "checkpoint": set(),
     "data": set(),
     "loss": {"data"},
     "advantage": {"data"},
@@ -25,15 +27,19 @@ ALLOWED = {
     "tracking": {"data", "model", "reward", "rollout"},
     "report": set(),
     "cluster": {"data", "rollout", "distributed", "megatron"},
+    "saving": {"checkpoint", "cluster"},
     "start": {
         "data", "plan", "kl_in_reward", "model", "task", "reward", "rollout", "megatron", "cluster",
-        "tracking",
+        "tracking", "checkpoint", "saving",
     },
     "check": {
         "cluster", "config", "data", "kl_in_reward", "loss", "model", "plan", "report", "rollout",
         "start",
     },
-    "train": {"cluster", "data", "model", "report", "start", "tracking"},
+    "train": {
+        "begin", "checkpoint", "cluster", "data", "model", "report", "start", "stop", "tracking",
+    },
+    "begin": {"checkpoint", "cluster", "start"},
     "job": {"check", "cluster", "config", "train"},
 }  # fmt: skip
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 TOP = (
-    "(valid keys: advantage, against, check, cluster, command, evaluation, incomplete_step, "
-    "iterations, loss, max_bad_steps, model, optimizer, parallel, report, reward, rollout, run, "
-    "runs, seed, steps_per_iteration, sweep, task, tracking)"
+    "(valid keys: advantage, against, check, checkpoint, cluster, command, evaluation, "
+    "incomplete_step, iterations, loss, max_bad_steps, model, optimizer, parallel, report, "
+    "reward, rollout, run, runs, seed, steps_per_iteration, sweep, task, tracking)"
 )
 LOSS = (
     "(valid keys of loss: auxiliary_aggregation, correction, empty_units, entropy_coefficient, kl, "
@@ -20,7 +20,7 @@ OPTIMIZER = (
     "schedule, warmup_steps, weight_decay)"
 )
 GROUPS = (
-    "(valid: advantage, check, cluster, loss/aggregation, loss/correction, loss/kl, "
+    "(valid: advantage, check, checkpoint, cluster, loss/aggregation, loss/correction, loss/kl, "
     "loss/objective, model, optimizer, parallel, recipe, reward, reward/overlong, rollout, "
     "rollout/engine, rollout/filter, task, tracking)"
 )

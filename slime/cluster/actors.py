@@ -17,6 +17,8 @@ from slime.data import TrainSample
 from slime.rollout.engine import Generation, Request, Sampling
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from slime.data.metrics import StepGradient, StepMetrics
@@ -67,6 +69,15 @@ class TrainActor:
 
     def export_weights(self) -> bytes:
         return self._worker.export_weights()
+
+    def begin_checkpoint(self, folder: "Path") -> None:
+        self._worker.begin_checkpoint(folder)
+
+    def finish_checkpoint(self) -> None:
+        self._worker.finish_checkpoint()
+
+    def load_checkpoint(self, folder: "Path") -> None:
+        self._worker.load_checkpoint(folder)
 
     def close(self) -> None:
         self._worker.close()

@@ -7,6 +7,7 @@ from ray.exceptions import RayTaskError
 
 from slime.cluster.check import cores
 from slime.cluster.ending import placed
+from slime.cluster.lost import DEATHS, death_behind, explained
 from slime.config.schema import ClusterConfig, ConfigError
 
 
@@ -31,11 +32,20 @@ def threads_for(workers: int) -> int:
     return max(1, cores() // workers)
 
 
-def get(reference: Any) -> Any:
-    """ray.get, with the worker's own error where the loop or the user can do something about it."""
+def get(references: Any, timeout_seconds: float | None = None) -> Any:
+    """ray.get, with the worker's own error where the loop or the user can do something about it.
+
+    Raises WorkersLostError where a worker has died, and TimeoutError when the time is over.
+    """
     try:
-        return ray.get(reference)
+        return ray.get(references, timeout=timeout_seconds)
     except RayTaskError as error:
-        if isinstance(error.cause, ConfigError | FloatingPointError):
+        if isinstance(error.cause, ConfigError | FloatingPointError | OSError):
             raise error.cause from error
+        if isinstance(error.cause, DEATHS):  # of a worker that this one waited for
+            raise explained(error.cause) from error.cause
+        if isinstance(references, list) and (death := death_behind(references)) is not None:
+            raise explained(death) from death
         raise
+    except DEATHS as death:
+        raise explained(death) from death

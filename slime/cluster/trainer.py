@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -71,6 +72,18 @@ class Trainer:
     def weights(self) -> list[Any]:
         """References to the safetensors shards of the current weights, under Hugging Face names."""
         return [actor.export_weights.remote() for actor in self.actors]
+
+    def begin_checkpoint(self, folder: Path) -> None:
+        """Every worker has copied what it will write to `folder` when this returns."""
+        get([actor.begin_checkpoint.remote(folder) for actor in self.actors])
+
+    def finish_checkpoint(self) -> None:
+        """All of it is in `folder`.  Raises OSError when the disk did not take it."""
+        get([actor.finish_checkpoint.remote() for actor in self.actors])
+
+    def load_checkpoint(self, folder: Path) -> None:
+        """Go on from there.  Raises ConfigError for a checkpoint of another model."""
+        get([actor.load_checkpoint.remote(folder) for actor in self.actors])
 
     def close(self) -> None:
         get([actor.close.remote() for actor in self.actors])

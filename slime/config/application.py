@@ -33,6 +33,7 @@ from slime.config.preflight import check_run, check_sweep
 from slime.config.schema import ConfigError
 from slime.config.store import ROOT_CONFIG
 from slime.config.sweep import read_sweep, sweep_problems
+from slime.config.used_folder import occupied
 
 Task = Callable[[DictConfig], float | None]
 
@@ -84,13 +85,14 @@ def _run_one(hydra: Hydra, command_line: CommandLine, task: Task) -> EndedJob:
     with _every_problem(hydra.config_loader, command_line):
         cfg = _composed(hydra, list(command_line.overrides), RunMode.RUN)
     check_run(cfg)
-    done = run_job(
-        hydra_context=_context(hydra, cfg),
-        task_function=task,
-        config=cfg,
-        job_dir_key="hydra.run.dir",
-        job_subdir_key=None,
-    )
+    with occupied(Path(cfg.hydra.run.dir)):
+        done = run_job(
+            hydra_context=_context(hydra, cfg),
+            task_function=task,
+            config=cfg,
+            job_dir_key="hydra.run.dir",
+            job_subdir_key=None,
+        )
     _ = done.return_value  # raises what the task raised
     assert done.hydra_cfg is not None
     return ended_job(0, Path(done.hydra_cfg.hydra.runtime.output_dir))

@@ -43,7 +43,7 @@ _NAMES = {
     ),
     "parallel.microbatches": "gradient_accumulation_steps grad_accumulation_steps",
     "optimizer.beta1": "betas",
-    "model.path": "model_name model_path model_name_or_path pretrain hf_checkpoint checkpoint",
+    "model.path": "model_name model_path model_name_or_path pretrain hf_checkpoint",
     "task.path": "dataset dataset_name prompt_data train_files train_file data_path",
     "task.evaluation_path": "val_files val_file eval_dataset",
     "reward.function": "reward_fn reward_func reward_funcs custom_rm_path reward_function",

@@ -20,6 +20,7 @@ from slime.config.schema import (
     AdamConfig,
     ArithmeticTask,
     CheckConfig,
+    CheckpointConfig,
     ClusterConfig,
     Config,
     ConstantAdvantage,
@@ -223,6 +224,12 @@ GROUPS = (
         "where the workers run",
         ("local", ClusterConfig, "A private Ray on this machine."),
         ("existing", ClusterConfig, "The Ray cluster this machine belongs to (address: auto)."),
+        label=None,
+    ),
+    _group(
+        "checkpoint",
+        "when a run is saved, and where it goes on from",
+        ("default", CheckpointConfig),
         label=None,
     ),
     _group(

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.config_loader import ConfigLoader
@@ -16,6 +17,7 @@ from slime.config.resume import FinishedRun, finished_runs, make_room, occupant
 from slime.config.schema import Config, ConfigError
 from slime.config.schema.base import all_warnings
 from slime.config.sweep import SweepJob, read_sweep, sweep_problems, sweep_table, sweep_warnings
+from slime.config.used_folder import goes_on
 from slime.config.warn import warn
 
 Check = Callable[[Config], Iterable[str]]
@@ -36,10 +38,21 @@ def register_check(check: Check) -> None:
 
 
 def check_run(cfg: DictConfig) -> None:
-    """Make the run's folder.  Raises ConfigError with a line for each problem of the run."""
-    config = _check(read_composed(without_hydra(cfg), _as_written(cfg)))
+    """Make the run's folder, or find one that goes on.
+
+    Raises ConfigError with a line for each problem of the run.
+    """
+    config = read_composed(without_hydra(cfg), _as_written(cfg))
+    folder = Path(cfg.hydra.run.dir)
+    if again := goes_on(folder, config):
+        # Where its rollouts are saved was looked at when it started; now they are there.
+        _check(replace(config, rollout=replace(config.rollout, save=None)))
+    else:
+        _check(config)
     _refuse(_only_for_sweeps(cfg, config))
-    _make_folder("hydra.run.dir", cfg.hydra.run.dir, "run.json")
+    _make_folder("hydra.run.dir", str(folder), None)
+    if again:
+        print(f"going on with the run in {folder}", flush=True)
     warn(all_warnings(config))
 
 

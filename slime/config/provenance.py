@@ -12,7 +12,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
-from slime.config.fingerprint import fingerprint
+from slime.config.ended import read_json
+from slime.config.fingerprint import fingerprint, training_values
 from slime.config.groups import BY_NAME, RECIPE
 from slime.config.past_run import PAST_RUN
 from slime.config.schema import Config
@@ -39,10 +40,20 @@ def write(config: Config) -> Path:
     choices = {group: hydra.runtime.choices[group] for group in BY_NAME} | {RECIPE: config.recipe}
     overrides = [written for written in hydra.overrides.task if written != PAST_RUN]
     record = run_record(config, overrides=overrides, choices=choices)
+    before = read_json(directory / "run.json")
+    if before:  # the run goes on
+        record |= {"time": before["time"], "resumed": [*before.get("resumed", []), record["time"]]}
     resolved = OmegaConf.to_yaml(OmegaConf.structured(config))
-    (directory / "resolved.yaml").write_text(resolved, encoding="utf-8")
-    (directory / "run.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _write_whole(directory / "resolved.yaml", resolved)
+    _write_whole(directory / "run.json", json.dumps(record, indent=2) + "\n")
     return directory
+
+
+def _write_whole(file: Path, text: str) -> None:
+    """A run that dies here leaves what was there before."""
+    aside = file.with_name(f".{file.name}")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(file)
 
 
 def run_record(
@@ -52,6 +63,7 @@ def run_record(
     return {
         "fingerprint": fingerprint(config),
         "command": config.command.name,
+        "values": training_values(config),
         "recipe": config.recipe,
         "overrides": list(overrides),
         "choices": dict(choices),

@@ -26,6 +26,7 @@ _CPU = torch.device("cpu")
 
 # Whatever is imported here, or by what is imported here, is seen by install().
 _MODULES = (
+    "megatron.core.dist_checkpointing",
     "megatron.core.distributed",
     "megatron.core.models.gpt.gpt_layer_specs",
     "megatron.core.models.gpt.gpt_model",

@@ -16,6 +16,9 @@ from torch.distributed import all_reduce
 from slime.config.schema import AdamConfig, OptimizerConfig
 from slime.distributed.groups import Peers, everyone, expert_model_parallel
 
+# Of a distributed optimizer's state in checkpoints: by whole parameters, which any layout can read.
+_SHARDING = {"distrib_optim_sharding_type": "fully_reshardable"}
+
 
 class Optimizer:
     """Takes steps with the gradients that `model` has accumulated and reduced."""
@@ -29,6 +32,7 @@ class Optimizer:
     ) -> None:
         self._model = model
         self._device = next(model.parameters()).device
+        self.dtype = dtype
         self._clip_grad = config.clip_grad
         distributed = model.ddp_config.use_distributed_optimizer
         megatron_config = _megatron_config(config, dtype, distributed=distributed)
@@ -82,6 +86,61 @@ class Optimizer:
             for gradient in optimizer.get_main_grads_for_grad_norm():
                 squares += torch.linalg.vector_norm(gradient, dtype=torch.float64) ** 2
         return squares
+
+    @property
+    def steps(self) -> int:
+        """That have been taken: with it, what the schedule knows is known."""
+        return int(self._schedule.num_steps)
+
+    def states(self, weights: dict[str, Any]) -> list[dict[str, Any]]:
+        """What a checkpoint holds beside the model's own sharded state dict, `weights`."""
+        self._allocate()
+        return [one.sharded_state_dict(weights, metadata=_SHARDING) for one in self._parts()]
+
+    def states_to_load(self, weights: dict[str, Any]) -> list[dict[str, Any]]:
+        """The same with nothing in it yet; load_states() takes it with everything in it."""
+        self._allocate()
+        self._set_steps(1)  # 0 is no step to megatron, which would leave it out
+        return [
+            one.sharded_state_dict(weights, is_loading=True, metadata=_SHARDING)
+            for one in self._parts()
+        ]
+
+    def load_states(self, states: list[dict[str, Any]], steps: int) -> None:
+        """Go on from these states, after so many steps."""
+        for one, state in zip(self._parts(), states, strict=True):
+            parameter_state = state.pop("param_state", None)
+            one.load_state_dict(state)
+            for of_parameter in one.optimizer.state.values():
+                of_parameter.pop("step", None)  # megatron would look for it in what was saved
+            if parameter_state is not None:
+                one.load_parameter_state_from_fully_reshardable(parameter_state)
+        self._set_steps(steps)
+        self._schedule.num_steps = 0
+        self._schedule.step(increment=steps)
+
+    def _set_steps(self, steps: int) -> None:
+        """A tensor for each parameter: AdamW counts up in place, and megatron shares one."""
+        for one in self._parts():
+            for of_parameter in one.optimizer.state.values():
+                of_parameter["step"] = torch.tensor(float(steps))
+
+    def _allocate(self) -> None:
+        """AdamW has no state before its first step, and megatron saves none without."""
+        for one in self._parts():
+            for group in one.optimizer.param_groups:
+                for parameter in group["params"]:
+                    if not one.optimizer.state[parameter]:
+                        one.optimizer.state[parameter] = {
+                            "step": torch.tensor(0.0),
+                            "exp_avg": torch.zeros_like(parameter.data),
+                            "exp_avg_sq": torch.zeros_like(parameter.data),
+                        }
+
+    def _parts(self) -> list[Any]:
+        """The optimizers that megatron chains, one for each kind of parameter."""
+        parts = getattr(self._optimizer, "chained_optimizers", [self._optimizer])
+        return [one for one in parts if not one.is_stub_optimizer]
 
 
 def _is_of_experts(optimizer: Any) -> bool:

@@ -34,8 +34,10 @@ from slime.distributed.groups import (
 from slime.distributed.rendezvous import Rendezvous, meet, part
 from slime.loss import LossOutput, MetricSums, build_loss
 from slime.megatron import device_layer
+from slime.megatron.checkpoint import Checkpoint, load_checkpoint
 from slime.megatron.convert import export, export_experts, load_folder
 from slime.megatron.gradients import gather_gradients, gradient_of
+from slime.megatron.memory import enough_memory
 from slime.megatron.metrics import step_metrics
 from slime.megatron.model import LanguageModel, build_model
 from slime.megatron.optimizer import build_optimizer
@@ -56,7 +58,8 @@ class TrainWorker:
     log-probs, gradients and weights only where their docstrings say.
 
     Raises ConfigError when the model folder does not hold what its config.json says or the port
-    cannot be had, and RendezvousError when the workers cannot meet.
+    cannot be had, and RendezvousError when the workers cannot meet.  A step or a log-prob pass that
+    does not fit into memory is a ConfigError too.
     """
 
     def __init__(self, spec: TrainWorkerSpec, rendezvous: Rendezvous) -> None:
@@ -65,6 +68,7 @@ class TrainWorker:
                 f"parallel asks for {spec.parallel.workers} workers, but "
                 f"{rendezvous.world_size} meet"
             )
+        self._parallel = spec.parallel
         self._loss = build_loss(spec.loss)
         self._padding = build_padding(spec.parallel)
         self._forward = build_forward(spec.parallel.layout)
@@ -154,6 +158,24 @@ class TrainWorker:
         """
         return self._exported(Tensor.detach)
 
+    def begin_checkpoint(self, folder: Path) -> None:
+        """Copy what determines the future of this rank; it is written to `folder` meanwhile.
+
+        The folder is empty, and the same for all ranks, on a file system that they share.
+        """
+        self._checkpoint = Checkpoint(self._model, self._optimizer, folder)
+
+    def finish_checkpoint(self) -> None:
+        """Wait until every rank has written.  Raises OSError, on all of them, if one could not."""
+        self._checkpoint.finish()
+
+    def load_checkpoint(self, folder: Path) -> None:
+        """Go on from what workers of any layout have written to `folder`.
+
+        Raises ConfigError for a checkpoint of another model.
+        """
+        load_checkpoint(self._model, self._optimizer, folder)
+
     def close(self) -> None:
         """Leave the other workers; the worker is of no further use."""
         dissolve_groups()
@@ -169,13 +191,14 @@ class TrainWorker:
     def _accumulate(self, micro_batches: Sequence[Sequence[TrainSample]]) -> StepMetrics:
         """Gradients of the step into their buffers.  -> what is to be reported"""
         self._optimizer.clear_gradients()
-        sums = accumulate_gradients(
-            self._trained,
-            self._packed(micro_batches),
-            self._forward,
-            self._loss_of,
-            self._step_parallel.size,
-        )
+        with enough_memory(self._parallel):
+            sums = accumulate_gradients(
+                self._trained,
+                self._packed(micro_batches),
+                self._forward,
+                self._loss_of,
+                self._step_parallel.size,
+            )
         totals = self._totals(sums)
         grad_norm = self._optimizer.gradient_norm()
         skipped = not (math.isfinite(totals.loss.item()) and math.isfinite(grad_norm))
@@ -209,7 +232,9 @@ class TrainWorker:
             )
             return self._policy.whole_responses(log_probs_R, batch)
 
-        read_batches = read_hidden_states(model, self._packed(micro_batches), self._forward, read)
+        with enough_memory(self._parallel):
+            packed = self._packed(micro_batches)
+            read_batches = read_hidden_states(model, packed, self._forward, read)
         return [log_probs_R for samples in read_batches for log_probs_R in samples]
 
     def _exported(self, value_of: Callable[[Tensor], Tensor]) -> bytes:

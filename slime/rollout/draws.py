@@ -1,6 +1,5 @@
 """Where the next prompts of a run get their rollouts: sampled by an engine, or demonstrated."""
 
-from itertools import count
 from typing import Protocol
 
 from slime.config.schema import RolloutConfig
@@ -14,7 +13,13 @@ from slime.task import Task
 
 
 class Draws(Protocol):
-    """The groups of the next prompts, draw after draw; an iteration may take several."""
+    """The groups of the next prompts, draw after draw; an iteration may take several.
+
+    drawn: how many draws came before the next one.  Each is drawn anew from the seed and its
+    number, so this is all there is to know of a run that goes on.
+    """
+
+    drawn: int
 
     def __call__(self, iteration: int) -> list[Group]:
         """The next groups, without rewards.  Prompt ids are unique in a run."""
@@ -39,10 +44,11 @@ class SampledDraws(Draws):
         self._sampling = sampling
         self._config = config
         self._seed = seed
-        self._numbers = count()
+        self.drawn = 0
 
     def __call__(self, iteration: int) -> list[Group]:
-        prompts = self._task.prompts(next(self._numbers), prompts_per_draw(self._config))
+        prompts = self._task.prompts(self.drawn, prompts_per_draw(self._config))
+        self.drawn += 1
         return generate(
             self._engine,
             prompts,
@@ -61,9 +67,9 @@ class DemonstratedDraws(Draws):
         self._demonstrator = demonstrator
         self._task = task
         self._config = config
-        self._numbers = count()
+        self.drawn = 0
 
     def __call__(self, iteration: int) -> list[Group]:  # noqa: ARG002 - nothing is sampled
-        number, size = next(self._numbers), prompts_per_draw(self._config)
-        demonstrations = self._task.demonstrations(number, size)
+        demonstrations = self._task.demonstrations(self.drawn, prompts_per_draw(self._config))
+        self.drawn += 1
         return [self._demonstrator.group(each) for each in demonstrations]

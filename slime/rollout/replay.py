@@ -15,11 +15,12 @@ from torch import Tensor
 
 from slime.config.schema import ConfigError
 from slime.data import Finish, Group, Prompt, Rollout, Sample
-from slime.rollout.check import REPLAY_KEY, replay_problems, save_problems
+from slime.rollout.check import REPLAY_KEY, replay_problems, save_problems, saved_iterations
 from slime.rollout.engine import Sampling
 
 FORMAT, VERSION = "slime-rollouts", 1
 INDEX, TENSORS = "rollouts.json", "samples.safetensors"
+_OWNER = ".run"  # which run saves here, and may write its iterations again when it goes on
 
 # Every tensor of an iteration, all samples one after the other, and its dtype.
 _DTYPES = {
@@ -39,8 +40,8 @@ class SavedIteration:
     groups: tuple[Group, ...]
 
 
-def open_save_folder(folder: Path) -> None:
-    """Make the folder of rollout.save.
+def open_save_folder(folder: Path, run_directory: Path) -> None:
+    """Make the folder of rollout.save, for the run that has this directory.
 
     Raises ConfigError when it cannot be written, or holds the iterations of another run.
     """
@@ -48,8 +49,24 @@ def open_save_folder(folder: Path) -> None:
         raise ConfigError(problem)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / _OWNER).write_text(f"{run_directory.absolute()}\n", encoding="utf-8")
     except OSError as failed:
         raise ConfigError(f"rollout.save: cannot make {folder} ({failed.strerror})") from failed
+
+
+def reopen_save_folder(folder: Path, run_directory: Path, iteration: int) -> None:
+    """For a run that goes on after so many iterations: what it had saved after them goes.
+
+    Raises ConfigError when another run has saved there, or it cannot be written.
+    """
+    owner = folder / _OWNER
+    if not owner.is_file() or owner.read_text(encoding="utf-8").strip() != str(
+        run_directory.absolute()
+    ):
+        open_save_folder(folder, run_directory)
+    for saved in saved_iterations(folder):
+        if saved >= iteration:
+            shutil.rmtree(_folder_of(folder, saved))
 
 
 def save_iteration(

@@ -34,6 +34,14 @@ class RolloutSource(Protocol):
         """Generate with these weights from now on."""
         ...
 
+    def drawn(self) -> int:
+        """How often prompts were drawn: where the source stands, beside the iteration."""
+        ...
+
+    def go_on(self, drawn: int) -> None:
+        """Stand where a source stood that had drawn so often."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Drawn(RolloutSource):
@@ -69,6 +77,12 @@ class Drawn(RolloutSource):
     def load_weights(self, shards: Sequence[Any]) -> None:
         self.engine.load_weights(shards)
 
+    def drawn(self) -> int:
+        return self.draws.drawn
+
+    def go_on(self, drawn: int) -> None:
+        self.draws.drawn = drawn
+
 
 def _shaped(group: Group, shaping: Shaping) -> Group:
     rollouts = (replace(rollout, shaping=shaping(rollout)) for rollout in group.rollouts)
@@ -93,6 +107,12 @@ class Replayed(RolloutSource):
 
     def load_weights(self, shards: Sequence[Any]) -> None:
         """Nobody generates."""
+
+    def drawn(self) -> int:
+        return 0
+
+    def go_on(self, drawn: int) -> None:
+        """The number of an iteration says it all."""
 
 
 def drop(iteration: int, groups: Sequence[Group]) -> None:

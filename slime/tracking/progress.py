@@ -23,9 +23,10 @@ class IterationReport:
 class RunProgress:
     """Prints to stdout.  The live part (phase, bar, ETA) only shows on a terminal."""
 
-    def __init__(self, iterations: int, console: Console | None = None) -> None:
+    def __init__(self, iterations: int, console: Console | None = None, done: int = 0) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._iterations = iterations
+        self._done_before = done
         self._seconds = 0.0
         self._bar = Progress(
             SpinnerColumn(),
@@ -37,7 +38,7 @@ class RunProgress:
             transient=True,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bar.add_task("starting", total=iterations, eta="")
+        self._task = self._bar.add_task("starting", total=iterations, completed=done, eta="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -61,7 +62,8 @@ class RunProgress:
         """One line, and the bar one further."""
         done = report.iteration + 1
         self._seconds += report.times.iteration_s
-        left = _clock(self._seconds / done * (self._iterations - done))
+        each = self._seconds / (done - self._done_before)
+        left = _clock(each * (self._iterations - done))
         self._console.print(_line(report, self._iterations, left), markup=False)
         self._bar.update(self._task, advance=1, eta=f"{left} left")
 

@@ -64,6 +64,17 @@ class Times:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How often workers were started again since the run began."""
+
+    engine_restarts: int
+    trainer_restarts: int
+
+
+NOTHING_LOST = Recovery(0, 0)
+
+
 def rollouts_of(groups: Sequence[Group]) -> list[Rollout]:
     """The rollouts of all groups, in order."""
     return [rollout for group in groups for rollout in group.rollouts]

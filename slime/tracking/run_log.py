@@ -13,8 +13,9 @@ from slime.reward import RewardFailure
 from slime.rollout.generate import Evaluation
 from slime.rollout.selection import Selection
 from slime.tracking.json_lines import JsonLines
+from slime.tracking.past import Past
 from slime.tracking.progress import IterationReport, RunProgress
-from slime.tracking.records import RolloutMetrics, Times, flat
+from slime.tracking.records import NOTHING_LOST, Recovery, RolloutMetrics, Times, flat
 from slime.tracking.tracker import Guarded, RunState
 from slime.tracking.trackers import open_tracker
 
@@ -34,21 +35,27 @@ class RunLog:
     """Writes metrics.jsonl, samples.jsonl, evaluations.jsonl and the trackers; prints progress.
 
     agreement: the largest train/rollout_logprob_abs_diff that is no defect.
+    past: of a run that goes on.
     """
 
     def __init__(
-        self, config: TrackingConfig, run_directory: Path, iterations: int, agreement: float
+        self,
+        config: TrackingConfig,
+        run_directory: Path,
+        iterations: int,
+        agreement: float,
+        past: Past | None = None,
     ) -> None:
-        self._progress = RunProgress(iterations)
-        self._metrics = JsonLines(run_directory / "metrics.jsonl")
-        self._samples = JsonLines(run_directory / "samples.jsonl")
-        self._answers = JsonLines(run_directory / "evaluations.jsonl")
+        self._progress = RunProgress(iterations, done=past.iteration if past else 0)
+        self._metrics = JsonLines(run_directory / "metrics.jsonl", past)
+        self._samples = JsonLines(run_directory / "samples.jsonl", past)
+        self._answers = JsonLines(run_directory / "evaluations.jsonl", past)
         self._samples_per_iteration = config.samples_per_iteration
         self._agreement = agreement
         self._has_warned_of_dropped = False
         self._has_warned_of_unfilled = False
         self._state: RunState | None = None
-        open_chosen = partial(open_tracker, config, run_directory)
+        open_chosen = partial(open_tracker, config, run_directory, past)
         self._tracker = Guarded(config.name, open_chosen, warn=self.warn)
 
     def __enter__(self) -> Self:
@@ -63,6 +70,12 @@ class RunLog:
         self._metrics.close()
         self._samples.close()
         self._answers.close()
+
+    def past(self, iteration: int) -> Past:
+        """For a checkpoint: what has been reported after so many iterations, safe on the disk."""
+        files = (self._metrics, self._samples, self._answers)
+        lengths = {file.name: file.on_disk() for file in files}
+        return Past(iteration, lengths, self._tracker.run_id)
 
     def phase(self, name: str) -> None:
         """What is going on now."""
@@ -103,11 +116,17 @@ class RunLog:
         self._warn_of(at, metrics, _NOTHING_ACTIVE)
 
     def last_step(
-        self, at: StepNumber, metrics: StepMetrics, rollout: RolloutMetrics, times: Times
+        self,
+        at: StepNumber,
+        metrics: StepMetrics,
+        rollout: RolloutMetrics,
+        times: Times,
+        recovery: Recovery = NOTHING_LOST,
     ) -> None:
         """The step that ends an iteration carries the iteration's own numbers."""
-        record = _step_record(at, metrics) | flat("rollout", rollout) | flat("time", times)
-        self._write(record, at.iteration)
+        of_step = _step_record(at, metrics)
+        of_iteration = flat("rollout", rollout) | flat("time", times) | flat("recovery", recovery)
+        self._write(of_step | of_iteration, at.iteration)
         left = rollout.prompts - rollout.filtered_prompts
         self._warn_of(at, metrics, _NOTHING_ACTIVE if left else _NOTHING_LEFT)
         self._warn_once_of_dropped(rollout)

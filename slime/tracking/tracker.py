@@ -42,6 +42,7 @@ class Tracker(Protocol):
     """Shows the metrics of one run; the library behind it may raise anything."""
 
     where: str | None  # a line for the person, if it takes one to know where to look
+    run_id: str | None  # under which it goes on with this run, if it has one
 
     def write(self, points: list[Point]) -> None: ...
 
@@ -70,6 +71,10 @@ class Guarded:
     def where(self) -> str | None:
         """None when it did not start, or there is none."""
         return self._tracker.where if self._tracker else None
+
+    @property
+    def run_id(self) -> str | None:
+        return self._tracker.run_id if self._tracker else None
 
     def write(self, record: dict[str, Any], iteration: int) -> None:
         if self._tracker is None or self._has_failed:

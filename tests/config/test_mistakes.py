@@ -440,6 +440,23 @@ ONE_LINE = {
     "check.seed=-1": "check.seed must be in [0, 4294967295], got -1",
     "check.replay=": "check.replay must not be empty",
     "cluster.rendezvous_port=70000": "cluster.rendezvous_port must be in [0, 65535], got 70000",
+    "cluster.max_restarts=-1": "cluster.max_restarts must be a finite number >= 0, got -1",
+    "cluster.engine_timeout_seconds=0": (
+        "cluster.engine_timeout_seconds must be a finite number > 0, got 0.0"
+    ),
+    "checkpoint.interval=-1": "checkpoint.interval must be a finite number >= 0, got -1",
+    "checkpoint.keep_last=0": "checkpoint.keep_last must be at least 1, got 0",
+    "checkpoint.keep_every=-2": "checkpoint.keep_every must be a finite number >= 0, got -2",
+    "checkpoint.keep_every=7": (
+        "checkpoint.keep_every=7 must be a multiple of checkpoint.interval=5: no others are saved"
+    ),
+    "checkpoint.resume=''": "checkpoint.resume must not be empty",
+    "checkpoint.resume=nowhere": (
+        "checkpoint.resume=nowhere: there is no such folder; write auto, never, a run directory or "
+        "one of its checkpoints"
+    ),
+    "checkpoint.resume=.": "checkpoint.resume=. holds no checkpoint",
+    "checkpoint.grace_seconds=0": "checkpoint.grace_seconds must be a finite number > 0, got 0.0",
     "cluster.address=here": "cluster.address must be auto, host:port or null, got 'here'",
     "model=tiny model.hidden_size=100": "model.hidden_size must be a multiple of 8, got 100",
     "task.template=hello": "task.template must contain {question}",

@@ -86,7 +86,14 @@ def test_a_run_that_is_run_again_has_the_same_values_and_fingerprint(
 
 def test_every_group_but_those_of_other_places_is_among_these_lines():
     chosen = {word.partition("=")[0] for line in EVERY_CHOICE for word in line} | {"model"}
-    elsewhere = {"rollout", "optimizer", "parallel", "cluster", "check"}  # one class only
+    elsewhere = {
+        "rollout",
+        "optimizer",
+        "parallel",
+        "cluster",
+        "check",
+        "checkpoint",
+    }  # one class only
     assert {group.name for group in GROUPS} - elsewhere <= chosen
 
 

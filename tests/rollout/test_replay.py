@@ -9,8 +9,15 @@ from safetensors.torch import load_file, save_file
 
 from slime.config.schema import ConfigError
 from slime.data import Finish, Group, Prompt, Rollout, Sample
+from slime.rollout.check import saved_iterations
 from slime.rollout.engine import Sampling
-from slime.rollout.replay import load_iteration, open_save_folder, read_iteration, save_iteration
+from slime.rollout.replay import (
+    load_iteration,
+    open_save_folder,
+    read_iteration,
+    reopen_save_folder,
+    save_iteration,
+)
 
 SAMPLING = Sampling(0.7, 0.9, max_response_tokens=4, stop_token_ids=frozenset())
 
@@ -87,7 +94,7 @@ def group(reward=1.0):
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "saved"
-    open_save_folder(folder)
+    open_save_folder(folder, tmp_path)
     for iteration in range(3):
         save_iteration(folder, SAMPLING, iteration, [group(reward=iteration)])
     return folder
@@ -161,22 +168,31 @@ def test_an_iteration_is_never_overwritten_and_no_half_one_is_left(folder):
         save_iteration(folder, SAMPLING, 1, [group()])
     with pytest.raises(ValueError, match="not JSON compliant"):
         save_iteration(folder, SAMPLING, 3, [group(reward=float("nan"))])
-    assert sorted(path.name for path in folder.iterdir()) == [
+    assert sorted(path.name for path in folder.glob("*[!n]")) == [
         "iteration_00000",
         "iteration_00001",
         "iteration_00002",
     ]
 
 
-def test_a_folder_with_iterations_of_another_run_is_not_written_to(folder):
+def test_a_run_that_goes_on_saves_again_what_came_after_and_another_run_does_not(folder, tmp_path):
     with pytest.raises(ConfigError, match="already holds saved iterations"):
-        open_save_folder(folder)
+        reopen_save_folder(folder, tmp_path / "another", 1)
+    assert saved_iterations(folder) == {0, 1, 2}
+    reopen_save_folder(folder, tmp_path, 1)
+    assert saved_iterations(folder) == {0}
+    save_iteration(folder, SAMPLING, 1, [group()])
+
+
+def test_a_folder_with_iterations_of_another_run_is_not_written_to(folder, tmp_path):
+    with pytest.raises(ConfigError, match="already holds saved iterations"):
+        open_save_folder(folder, tmp_path)
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"rollout\.save: cannot make"):
-        open_save_folder(tmp_path / "file" / "saved")
+        open_save_folder(tmp_path / "file" / "saved", tmp_path)
 
 
 def test_an_iteration_that_was_not_saved_is_named(folder):

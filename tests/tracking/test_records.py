@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from groups import collected, group, sample
 
+from slime.config.schema import ConfigError
 from slime.data import Finish, Group, Prompt, Rollout
 from slime.reward import RewardFailure
 from slime.rollout.selection import Round, Selection
 from slime.tracking.json_lines import JsonLines
+from slime.tracking.past import Past
 from slime.tracking.records import Times, rollout_metrics
 
 
@@ -111,9 +113,40 @@ def test_a_json_line_is_on_disk_as_soon_as_it_is_written(tmp_path):
 
 
 def test_the_metrics_of_another_run_are_never_added_to(tmp_path):
-    JsonLines(tmp_path / "metrics.jsonl").close()
+    sink = JsonLines(tmp_path / "metrics.jsonl")
+    sink.write({"step": 0})
+    sink.close()
     with pytest.raises(FileExistsError):
         JsonLines(tmp_path / "metrics.jsonl")
+
+
+def test_a_run_that_goes_on_writes_after_what_its_checkpoint_knows(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    sink = JsonLines(path)
+    sink.write({"step": 0, "text": "é"})
+    length = sink.on_disk()
+    sink.write({"step": 1})
+    sink.close()
+    assert length == len(path.read_bytes().splitlines(keepends=True)[0])
+
+    again = JsonLines(path, Past(1, {"metrics.jsonl": length}, None))
+    again.write({"step": 10})
+    again.close()
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0, 10]
+
+
+def test_half_a_line_of_a_run_that_was_killed_is_cut_off(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0}\n{"st')
+    JsonLines(path, Past(1, {"metrics.jsonl": 12}, None)).close()
+    assert path.read_text() == '{"step": 0}\n'
+
+
+def test_a_file_that_has_lost_records_is_told_and_not_filled_up(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("")
+    with pytest.raises(ConfigError, match=r"has 0 bytes, and had 12 .* checkpoint.resume="):
+        JsonLines(path, Past(1, {"metrics.jsonl": 12}, None))
 
 
 def test_text_that_utf8_cannot_hold_is_escaped_and_not_fatal(tmp_path):

@@ -14,6 +14,7 @@ from slime.train import Outcome
 
 class Noted:
     where = "http://here"
+    run_id = "7"
 
     def __init__(self):
         self.points, self.state = [], None
@@ -34,6 +35,15 @@ def tracker(monkeypatch):
 
 def log_in(directory, config=None):
     return RunLog(config or NoTracking(), directory, iterations=1, agreement=1e-3)
+
+
+def test_a_checkpoint_knows_the_trackers_id_and_how_much_was_written(tracker, tmp_path):
+    with log_in(tmp_path) as log:
+        log.step(StepNumber(0, 0), NOTHING_TO_TRAIN)
+        past = log.past(1)
+    assert past.tracker == tracker.run_id
+    assert past.lengths["metrics.jsonl"] == len((tmp_path / "metrics.jsonl").read_bytes())
+    assert past.lengths["samples.jsonl"] == 0
 
 
 def test_the_tracker_gets_the_numbers_of_metrics_jsonl_and_is_pointed_at(tracker, tmp_path, capsys):
@@ -69,7 +79,7 @@ def test_an_exception_says_how_the_run_ended(tracker, tmp_path, error, state):
     ("outcome", "state"),
     [
         (Outcome.finished, RunState.finished),
-        (Outcome.not_finite, RunState.failed),
+        (Outcome.failed, RunState.failed),
         (Outcome.interrupted, RunState.interrupted),
     ],
 )

@@ -1,5 +1,6 @@
 """What each tracker is told, read back from what it wrote."""
 
+import json
 import math
 
 import psutil
@@ -19,6 +20,7 @@ from slime.config.schema import (
     WandbTracking,
 )
 from slime.tracking.facts import read_facts
+from slime.tracking.past import Past
 from slime.tracking.tracker import Guarded, RunState, points
 from slime.tracking.trackers import open_tracker
 
@@ -282,3 +284,27 @@ def test_online_without_a_key_asks_nobody(tmp_path, monkeypatch):
     Guarded("wandb", lambda: open_tracker(config, directory), warnings.append)
     assert "W&B has no API key for its server: run wandb login" in warnings[0]
     assert set(psutil.Process().children(recursive=True)) <= before
+
+
+@pytest.mark.parametrize("name", TRACKERS)
+def test_a_run_that_goes_on_is_one_run_with_all_of_its_curves(tmp_path, name):
+    """The second launch goes on after the evaluation: what came after is written once more."""
+    config, _ = TRACKERS[name]
+    directory = run_directory(tmp_path)
+    (directory / "metrics.jsonl").write_text(json.dumps(EVALUATION) + "\n")
+    first = track(config, directory, RunState.failed)
+    again = open_tracker(config, directory, Past(0, {}, first.run_id))
+    for record in STEPS:
+        again.write(list(points(record, record["iteration"])))
+    again.close(RunState.finished)
+    assert again.run_id == first.run_id
+    found = {"tensorboard": curves_of_tensorboard, "mlflow": curves_of_mlflow}.get(name)
+    if found is None:
+        launches = [wandb_file.records(p) for p in directory.glob("wandb/offline-run-*/*.wandb")]
+        assert len({wandb_file.run_id(launch) for launch in launches}) == 1
+    else:
+        values = found(directory)
+        for curve, expected in CURVES.items():
+            points_once = sorted(set(values[curve]))
+            assert [x for x, _ in points_once] == [x for x, _ in expected], curve
+            assert [y for _, y in points_once] == pytest.approx([y for _, y in expected]), curve

@@ -54,3 +54,7 @@ def axes(found: list[Record]) -> dict[str, str]:
 
 def _items(items) -> dict:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def run_id(found: list[Record]) -> str:
+    return next(r.run.run_id for r in found if r.WhichOneof("record_type") == "run")

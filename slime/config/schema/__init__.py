@@ -17,6 +17,7 @@ from slime.config.schema.advantage import (
 )
 from slime.config.schema.base import ConfigError, Node, check
 from slime.config.schema.check_command import CheckConfig
+from slime.config.schema.checkpoint import CheckpointConfig
 from slime.config.schema.command import Command, ReportConfig
 from slime.config.schema.loss import (
     AuxiliaryAggregation,
@@ -111,6 +112,7 @@ __all__ = [
     "ArithmeticTask",
     "AuxiliaryAggregation",
     "CheckConfig",
+    "CheckpointConfig",
     "ClusterConfig",
     "Command",
     "Config",

@@ -12,6 +12,7 @@ from slime.config.schema.advantage import (
 )
 from slime.config.schema.base import Node, a_seed, at_least, default_of, key, texts
 from slime.config.schema.check_command import CheckConfig
+from slime.config.schema.checkpoint import CheckpointConfig
 from slime.config.schema.command import Command, ReportConfig, command_problems
 from slime.config.schema.loss import LossConfig
 from slime.config.schema.loss_terms import kl_in_reward
@@ -76,6 +77,9 @@ class Config(Node):
     optimizer: OptimizerConfig = key("chosen by the optimizer group")
     parallel: ParallelConfig = field(default_factory=ParallelConfig)
     cluster: ClusterConfig = key("chosen by the cluster group", trains=False)
+    checkpoint: CheckpointConfig = key(
+        "when a run is saved, and where it goes on from", trains=False, since="0.3"
+    )
     tracking: TrackingConfig = key("chosen by the tracking group", trains=False)
     check: CheckConfig = key("settings of command=check and command=explain", trains=False)
     against: str | None = key(

@@ -88,9 +88,26 @@ class ClusterConfig(Node):
     rendezvous_port: int = key(
         "port on which the train workers meet (0: any free one)", 0, trains=False
     )
+    max_restarts: int = key(
+        "how often a run starts its train workers again, and how often its engine, after one of "
+        "them died or hung",
+        3,
+        trains=False,
+        unit="restarts",
+        since="0.3",
+    )
+    engine_timeout_seconds: float = key(
+        "an engine that takes longer for one batch of rollouts has hung",
+        1800.0,
+        trains=False,
+        unit="seconds",
+        since="0.3",
+    )
 
     def problems(self) -> Iterator[str]:
         if self.address is not None:
             yield from _address_problems(self.address)
         if not 0 <= self.rendezvous_port <= 65535:
             yield f"cluster.rendezvous_port must be in [0, 65535], got {self.rendezvous_port}"
+        yield from not_negative("cluster.max_restarts", self.max_restarts)
+        yield from positive("cluster.engine_timeout_seconds", self.engine_timeout_seconds)

@@ -10,6 +10,7 @@ from slime.config.schema import (
     WandbTracking,
 )
 from slime.tracking.facts import read_facts
+from slime.tracking.past import Past
 from slime.tracking.tracker import Tracker
 
 # What the libraries read when they are imported or make a request.  Nothing is reported to their
@@ -22,9 +23,12 @@ _ENVIRONMENT = {
 }
 
 
-def open_tracker(config: TrackingConfig, run_directory: Path) -> Tracker | None:
+def open_tracker(
+    config: TrackingConfig, run_directory: Path, past: Past | None = None
+) -> Tracker | None:
     """What the tracking group chose beside metrics.jsonl; None for none.
 
+    past: of a run that goes on; metrics.jsonl holds what it had reported.
     Raises whatever the tracker's library raises when it cannot start.
     """
     for name, value in _ENVIRONMENT.items():
@@ -33,14 +37,14 @@ def open_tracker(config: TrackingConfig, run_directory: Path) -> Tracker | None:
         case TensorBoardTracking():
             from slime.tracking.trackers.tensorboard import TensorBoard
 
-            return TensorBoard(read_facts(run_directory))
+            return TensorBoard(read_facts(run_directory), past)
         case WandbTracking():
             from slime.tracking.trackers.wandb import Wandb
 
-            return Wandb(config, read_facts(run_directory))
+            return Wandb(config, read_facts(run_directory), past)
         case MlflowTracking():
             from slime.tracking.trackers.mlflow import Mlflow
 
-            return Mlflow(config, read_facts(run_directory))
+            return Mlflow(config, read_facts(run_directory), past)
         case _:
             return None

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from slime.config.schema import MlflowTracking
 from slime.tracking.facts import RunFacts, Value
+from slime.tracking.past import Past
 from slime.tracking.tracker import Point, RunState
 
 _STATUS = {
@@ -28,29 +29,39 @@ _LONGEST_PARAM = 6000  # characters
 class Mlflow:
     """Params are the flat config, tags the origin."""
 
-    def __init__(self, config: MlflowTracking, facts: RunFacts) -> None:
+    run_id: str | None
+
+    def __init__(self, config: MlflowTracking, facts: RunFacts, past: Past | None = None) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # it announces each table it makes
         uri = config.uri or f"sqlite:///{facts.directory / 'mlflow.db'}"
         self.where: str | None = f"mlflow ui --backend-store-uri {uri}"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about its own use of SQLAlchemy
             self._client = MlflowClient(tracking_uri=uri)
-        experiment = _experiment_id(self._client, config.experiment)
-        name = config.run_name or facts.name
-        run = self._client.create_run(experiment, run_name=name, tags=_tags(facts))
-        self._run_id = run.info.run_id
-        params = [_param(key, value) for key, value in facts.flat_config.items()]
-        for start in range(0, len(params), _MOST_PARAMS):
-            self._client.log_batch(self._run_id, params=params[start : start + _MOST_PARAMS])
+        if past is not None and past.tracker is not None:
+            self.run_id = past.tracker
+            self._client.update_run(self.run_id, status="RUNNING")
+        else:
+            self.run_id = self._create(config, facts)
 
     def write(self, points: list[Point]) -> None:
         now = int(time.time() * 1000)
         metrics = [Metric(point.name, point.value, now, point.x) for point in points]
-        self._client.log_batch(self._run_id, metrics=metrics)
+        self._client.log_batch(self.run_id, metrics=metrics)
 
     def close(self, state: RunState) -> None:
-        self._client.log_batch(self._run_id, tags=[RunTag("state", state.value)])
-        self._client.set_terminated(self._run_id, _STATUS[state])
+        self._client.log_batch(self.run_id, tags=[RunTag("state", state.value)])
+        self._client.set_terminated(self.run_id, _STATUS[state])
+
+    def _create(self, config: MlflowTracking, facts: RunFacts) -> str:
+        experiment = _experiment_id(self._client, config.experiment)
+        name = config.run_name or facts.name
+        run = self._client.create_run(experiment, run_name=name, tags=_tags(facts))
+        run_id = str(run.info.run_id)
+        params = [_param(key, value) for key, value in facts.flat_config.items()]
+        for start in range(0, len(params), _MOST_PARAMS):
+            self._client.log_batch(run_id, params=params[start : start + _MOST_PARAMS])
+        return run_id
 
 
 def _experiment_id(client: MlflowClient, name: str) -> str:

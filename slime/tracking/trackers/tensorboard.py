@@ -3,6 +3,10 @@
 The config and the run's end are what its HPARAMS page reads, so runs can be filtered there.
 """
 
+import json
+import shutil
+from pathlib import Path
+
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import metadata
 from tensorboard.plugins.hparams.api_pb2 import Status
@@ -10,7 +14,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 
 from slime.tracking.facts import RunFacts, Value
-from slime.tracking.tracker import Point, RunState
+from slime.tracking.past import Past
+from slime.tracking.tracker import Point, RunState, points
 
 _STATUS = {
     RunState.finished: Status.STATUS_SUCCESS,
@@ -22,10 +27,16 @@ _STATUS = {
 class TensorBoard:
     """A scalar for every number."""
 
-    def __init__(self, facts: RunFacts) -> None:
+    def __init__(self, facts: RunFacts, past: Past | None = None) -> None:
         self.where: str | None = None  # its folder is named tensorboard
-        self._writer = SummaryWriter(str(facts.directory / "tensorboard"))
+        self.run_id: str | None = None
+        folder = facts.directory / "tensorboard"
+        if past is not None:  # its files cannot be cut where the run goes on: they are made anew
+            shutil.rmtree(folder, ignore_errors=True)
+        self._writer = SummaryWriter(str(folder))
         self._write_start(facts)
+        if past is not None:
+            self._write_past(facts.directory / "metrics.jsonl")
         self._writer.flush()
 
     def write(self, points: list[Point]) -> None:
@@ -39,6 +50,12 @@ class TensorBoard:
         data.session_end_info.status = _STATUS[state]
         self._write_hparams(metadata.SESSION_END_INFO_TAG, data)
         self._writer.close()
+
+    def _write_past(self, metrics: Path) -> None:
+        for line in metrics.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            for point in points(record, record["iteration"]):
+                self._writer.add_scalar(point.name, point.value, point.x)
 
     def _write_start(self, facts: RunFacts) -> None:
         rows = [f"| {key} | {value} |" for key, value in facts.origin.items()]

@@ -4,6 +4,7 @@ import wandb
 
 from slime.config.schema import ConfigError, WandbMode, WandbTracking
 from slime.tracking.facts import RunFacts
+from slime.tracking.past import Past
 from slime.tracking.tracker import Point, RunState
 
 _EXIT_CODE = {RunState.finished: 0, RunState.failed: 1, RunState.interrupted: 130}
@@ -13,7 +14,7 @@ _LONGEST_UPLOAD_SECONDS = 300  # at the end of a run; wandb sync uploads the res
 class Wandb:
     """One history row for every record, each curve over its own axis."""
 
-    def __init__(self, config: WandbTracking, facts: RunFacts) -> None:
+    def __init__(self, config: WandbTracking, facts: RunFacts, past: Past | None = None) -> None:
         self._known: set[str] = set()
         wandb.setup(_settings(config.mode))
         try:
@@ -25,12 +26,15 @@ class Wandb:
                 name=config.run_name or facts.name,
                 dir=str(facts.directory),
                 config=facts.config | facts.origin,
+                id=past.tracker if past else None,
+                resume="allow" if past and past.tracker else None,
                 reinit="create_new",  # jobs of a sweep may share a process
                 settings=_settings(config.mode),
             )
         except BaseException:
             wandb.teardown()
             raise
+        self.run_id: str | None = self._run.id
         for axis in ("step", "iteration"):
             self._run.define_metric(axis, hidden=True)
         folder = self._run.settings.sync_dir

@@ -1,0 +1,34 @@
+"""Where a run stands, beside what its train workers hold: a few numbers."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """After so many iterations.  All that is drawn later follows from the seed and from this.
+
+    bad_steps: the last ones in a row whose loss or gradient was not finite.
+    draws: of the task's prompts; a filter may take several in an iteration.
+    engine_restarts, trainer_restarts: of this run so far.
+    lengths: of the files that are added to, in bytes.
+    tracker: the tracker's own id of the run, where it has one.
+    """
+
+    iteration: int = 0
+    step: int = 0
+    bad_steps: int = 0
+    draws: int = 0
+    engine_restarts: int = 0
+    trainer_restarts: int = 0
+    lengths: dict[str, int] = field(default_factory=dict)
+    tracker: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Position":
+        """Raises TypeError for values that another version of slime wrote."""
+        return cls(**values)

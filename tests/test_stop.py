@@ -1,0 +1,66 @@
+"""An interrupt ends a run between two things that are wholes, and not later than it may."""
+
+import os
+import signal
+
+import pytest
+
+from slime.stop import Stop, StopNow
+
+
+def interrupt(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
+
+
+def wait_for_a_signal():
+    signal.pause()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_raised_where_nothing_is_held(number):
+    with Stop(60), pytest.raises(KeyboardInterrupt) as raised:
+        interrupt(number)
+    assert not isinstance(raised.value, StopNow)
+
+
+def test_an_interrupt_waits_for_what_is_held_and_says_so():
+    said, done = [], []
+    with Stop(60) as stop:
+        stop.tell(said.append)
+        with stop.held():
+            interrupt()
+            done.append("all of it")
+        with pytest.raises(KeyboardInterrupt):
+            stop.check()
+    assert done == ["all of it"]
+    assert said == ["stopping as soon as this is done (interrupt again to stop at once)"]
+
+
+def test_the_second_interrupt_does_not_wait():
+    with Stop(60) as stop, stop.held():
+        interrupt()
+        with pytest.raises(StopNow):
+            interrupt()
+
+
+def test_when_the_grace_is_over_nothing_is_waited_for():
+    with Stop(0.02) as stop, stop.held():
+        interrupt()
+        with pytest.raises(StopNow):
+            wait_for_a_signal()
+
+
+def test_without_an_interrupt_nothing_is_raised():
+    with Stop(0.02) as stop:
+        with stop.held():
+            pass
+        stop.check()
+
+
+def test_after_it_signals_mean_what_they_meant():
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+    with Stop(0.02), pytest.raises(KeyboardInterrupt):
+        interrupt()
+    after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)]
+    assert after == before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
