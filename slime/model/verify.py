@@ -40,6 +40,11 @@ def verify(folder: Path, precision: Precision, trainer: Logits, reference: Logit
     """Raises ConfigError saying by how much the two differ, when that is more than rounding."""
     sequences = _some_tokens(folder)
     found, right = trainer(sequences), reference(sequences)
+    if not all(bool(logits_TV.isfinite().all()) for logits_TV in right):
+        raise ConfigError(
+            f"model.verify: the logits of {folder} are nan or inf in transformers, too: its "
+            f"weights are broken; model.verify=false trains all the same"
+        )
     difference = torch.cat([(a - b).flatten() for a, b in zip(found, right, strict=True)])
     size = torch.cat([logits_TV.flatten() for logits_TV in right])
     error = (difference.double().square().mean() / size.double().square().mean()).sqrt().item()

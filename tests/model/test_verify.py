@@ -63,6 +63,14 @@ def test_a_trainer_that_says_nan_is_found_out(folder):
         verify(folder, Precision.float32, nan, engine(folder))
 
 
+def test_weights_that_are_broken_are_told_from_a_trainer_that_is(folder):
+    def nan(sequences):
+        return [torch.full((len(tokens), 96), float("nan")) for tokens in sequences]
+
+    with pytest.raises(ConfigError, match="in transformers, too: its weights are broken"):
+        verify(folder, Precision.float32, nan, nan)
+
+
 def test_what_transformers_cannot_run_is_one_line(tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
