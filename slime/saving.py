@@ -54,10 +54,12 @@ class Checkpoints:
             abandon(self._unfinished.aside)
 
     def after(self, position: Position) -> None:
-        """An iteration has ended: begin a checkpoint if one is due."""
-        self._finish_writing()
+        """An iteration has ended: begin a checkpoint if one is due, finish one that is written."""
         interval = self._config.interval
-        if interval and position.iteration % interval == 0:
+        is_due = interval > 0 and position.iteration % interval == 0
+        if self._unfinished is not None and (is_due or self._trainer.has_written_checkpoint()):
+            self._finish_writing()
+        if is_due:
             self._begin(position)
 
     def now(self, position: Position) -> None:

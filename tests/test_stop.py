@@ -46,6 +46,7 @@ def test_the_second_interrupt_does_not_wait():
 def test_when_the_grace_is_over_nothing_is_waited_for():
     with Stop(0.02) as stop, stop.held():
         interrupt()
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.02
         with pytest.raises(StopNow):
             wait_for_a_signal()
 

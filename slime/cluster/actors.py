@@ -73,6 +73,9 @@ class TrainActor:
     def begin_checkpoint(self, folder: "Path") -> None:
         self._worker.begin_checkpoint(folder)
 
+    def has_written_checkpoint(self) -> bool:
+        return self._worker.has_written_checkpoint()
+
     def finish_checkpoint(self) -> None:
         self._worker.finish_checkpoint()
 

@@ -19,6 +19,8 @@ from slime.cluster.restarts import Restarts
 from slime.config.schema import ClusterConfig, LocalEngine, Precision
 from slime.rollout.engine import Generation, Request, Sampling
 
+_START_SECONDS = 600.0  # at most, to import libraries and read the model
+
 # -> a new actor, and what to `get` before its first use
 Place = Callable[[], tuple[Any, Any]]
 
@@ -65,17 +67,16 @@ class RemoteEngine:
     def _answer(self, ask: Callable[[], Any]) -> Any:
         while True:
             try:
-                return self._wait_for(ask())
+                return self._wait_for(ask(), self._config.engine_timeout_seconds)
             except _EngineGone as gone:
                 self._replace(str(gone))
 
-    def _wait_for(self, reference: Any) -> Any:
+    def _wait_for(self, reference: Any, seconds: float) -> Any:
         try:
-            ended, _ = ray.wait([reference], timeout=self._config.engine_timeout_seconds)
+            ended, _ = ray.wait([reference], timeout=seconds)
             if not ended:
                 raise _EngineGone(
-                    f"it took longer than cluster.engine_timeout_seconds="
-                    f"{self._config.engine_timeout_seconds:g}"
+                    f"it took longer than {seconds:g} seconds, cluster.engine_timeout_seconds"
                 )
             return get(reference)
         except WorkersLostError as lost:
@@ -99,7 +100,10 @@ class RemoteEngine:
             self._actor, self.starting = self._place()
         except DEATHS as death:
             raise explained(death) from death
-        self._answer(lambda: self.starting)
+        try:
+            self._wait_for(self.starting, max(_START_SECONDS, self._config.engine_timeout_seconds))
+        except _EngineGone as gone:
+            self._replace(str(gone))
         if self._shards:
             self._answer(lambda: self._actor.load_weights.remote(*self._shards))
 

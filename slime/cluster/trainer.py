@@ -77,6 +77,10 @@ class Trainer:
         """Every worker has copied what it will write to `folder` when this returns."""
         get([actor.begin_checkpoint.remote(folder) for actor in self.actors])
 
+    def has_written_checkpoint(self) -> bool:
+        """Whether finish_checkpoint() would not have to wait."""
+        return all(get([actor.has_written_checkpoint.remote() for actor in self.actors]))
+
     def finish_checkpoint(self) -> None:
         """All of it is in `folder`.  Raises OSError when the disk did not take it."""
         get([actor.finish_checkpoint.remote() for actor in self.actors])

@@ -58,6 +58,11 @@ class Checkpoint:
         self._thread = threading.Thread(target=self._write, name="checkpoint")
         self._thread.start()
 
+    @property
+    def is_written(self) -> bool:
+        """Whether this rank would not have to wait in finish()."""
+        return not self._thread.is_alive()
+
     def finish(self) -> None:
         """Wait until all ranks have written.
 

@@ -165,6 +165,10 @@ class TrainWorker:
         """
         self._checkpoint = Checkpoint(self._model, self._optimizer, folder)
 
+    def has_written_checkpoint(self) -> bool:
+        """Whether this rank has written its part of the checkpoint that was begun."""
+        return self._checkpoint.is_written
+
     def finish_checkpoint(self) -> None:
         """Wait until every rank has written.  Raises OSError, on all of them, if one could not."""
         self._checkpoint.finish()

@@ -306,5 +306,6 @@ def test_a_run_that_goes_on_is_one_run_with_all_of_its_curves(tmp_path, name):
         values = found(directory)
         for curve, expected in CURVES.items():
             points_once = sorted(set(values[curve]))
+            assert name == "mlflow" or len(values[curve]) == len(points_once), curve
             assert [x for x, _ in points_once] == [x for x, _ in expected], curve
             assert [y for _, y in points_once] == pytest.approx([y for _, y in expected]), curve
