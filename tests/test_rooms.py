@@ -15,6 +15,7 @@ ALLOWED = {
     "loss": {"data"},
     "advantage": {"data"},
     "model": set(),
+    "memory": {"model"},
     "task": {"data"},
     "reward": {"data"},
     "rollout": {"data", "task", "reward", "model"},
@@ -34,7 +35,7 @@ ALLOWED = {
         "start",
     },
     "train": {"cluster", "data", "model", "report", "start", "tracking"},
-    "job": {"check", "cluster", "config", "train"},
+    "job": {"check", "cluster", "config", "memory", "train"},
 }  # fmt: skip
 
 # library -> the rooms that may import it

@@ -46,6 +46,7 @@ cluster: address rendezvous_port
 tracking: name samples_per_iteration project group run_name mode uri experiment
 check: shrink replay iteration seed
 report: folder
+plan: gpus gpu_memory_gib memory_gib
 sweep: resume
 """
 

@@ -387,8 +387,8 @@ ONE_LINE = {
     "parallel.tensor=1.5": "parallel.tensor must be a whole number, got 1.5",
     "check.shrink=2": "check.shrink must be true or false, got 2",
     "command=prove": (
-        "command must be one of its choices, got 'prove' (valid: check, diff, explain, recipes, "
-        "report, rerun, train)"
+        "command must be one of its choices, got 'prove' (valid: check, diff, explain, plan, "
+        "recipes, report, rerun, train)"
     ),
     # commands that need a recipe or a run, and what they are given
     "command=diff": "command=diff needs against=<a recipe or a run directory>",

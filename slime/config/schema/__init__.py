@@ -17,7 +17,7 @@ from slime.config.schema.advantage import (
 )
 from slime.config.schema.base import ConfigError, Node, check
 from slime.config.schema.check_command import CheckConfig
-from slime.config.schema.command import Command, ReportConfig
+from slime.config.schema.command import Command, PlanConfig, ReportConfig
 from slime.config.schema.loss import (
     AuxiliaryAggregation,
     ConstantLoss,
@@ -149,6 +149,7 @@ __all__ = [
     "OverlongConfig",
     "ParallelConfig",
     "PathModel",
+    "PlanConfig",
     "Precision",
     "PromptMeanLoss",
     "Qwen3Medium",
