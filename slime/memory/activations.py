@@ -10,7 +10,7 @@ fused norms of a GPU keep less, so this is a bound there.
 from dataclasses import dataclass
 
 from slime.config.schema import Layout, ParallelConfig
-from slime.memory.parameters import has_experts, is_first, is_last
+from slime.memory.parameters import is_first, is_last, layers_with_experts
 from slime.model.architecture import Architecture
 from slime.model.experts import Experts
 
@@ -39,7 +39,10 @@ def activation_bytes(
     """
     per_stage = model.layers // parallel.pipeline
     size = _Sizes(model, parallel, batch, element_bytes)
-    kept = sum(size.layer(n) for n in range(stage * per_stage, (stage + 1) * per_stage))
+    with_experts = layers_with_experts(model, parallel, stage)
+    kept = per_stage * size.around_mlp() + (per_stage - with_experts) * size.mlp()
+    if model.experts is not None:
+        kept += with_experts * size.mixture(model.experts)
     if is_first(stage):
         kept += _INT64 * batch.tokens
     if is_last(parallel, stage):
@@ -54,16 +57,15 @@ class _Sizes:
     batch: MicroBatch
     element: int  # bytes
 
-    def layer(self, layer: int) -> int:
-        """One transformer layer."""
-        experts = self.model.experts
+    def around_mlp(self) -> int:
+        """What every layer has: two norms, what goes into the products after them, attention."""
         into_products = 2 * self.element * self.shared_tokens * self.model.hidden_size
-        kept = 2 * self.norm() + into_products + self.attention()
-        if experts is not None and has_experts(self.model, layer):
-            return kept + self.mixture(experts)
+        return 2 * self.norm() + into_products + self.attention()
+
+    def mlp(self) -> int:
+        """Gate and up in one, the gate alone, its SiLU, and the product of that and up."""
         rows = self.model.feed_forward_size // self.parallel.tensor
-        # gate and up in one, the gate alone, its SiLU, and the product of that and up
-        return kept + 5 * self.element * self.batch.tokens * rows
+        return 5 * self.element * self.batch.tokens * rows
 
     @property
     def shared_tokens(self) -> int:

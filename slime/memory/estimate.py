@@ -68,12 +68,16 @@ def estimate(subject: Subject, parallel: ParallelConfig) -> Estimate:
         worker_memory(subject.model, subject.work, parallel, device, stage)
         for stage in range(parallel.pipeline)
     )
-    parameters = of_model(subject.model)
-    engine = engine_memory(subject.model, subject.work, device, parameters)
-    pushed = device.element_bytes * parameters
+    engine = engine_of(subject)
+    pushed = device.element_bytes * of_model(subject.model)
     made = _on_gpus if device.on_gpu else _in_main_memory
     needs = tuple(made(subject.machine, parallel, stages, engine, pushed))
     return Estimate(parallel, device, stages, engine, pushed, needs)
+
+
+def engine_of(subject: Subject) -> EngineMemory | None:
+    device = device_of(subject.precision, on_gpu=subject.machine.has_gpus)
+    return engine_memory(subject.model, subject.work, device, of_model(subject.model))
 
 
 def _in_main_memory(

@@ -25,10 +25,12 @@ def of_worker(model: Architecture, parallel: ParallelConfig, stage: int) -> Para
     output layer needs it there, and megatron keeps the two the same.
     """
     per_stage = model.layers // parallel.pipeline
-    layers = range(stage * per_stage, (stage + 1) * per_stage)
+    with_experts = layers_with_experts(model, parallel, stage)
     vocabulary = model.vocabulary_size * model.hidden_size // parallel.tensor
-    dense = sum(_dense_of_layer(model, parallel.tensor, layer) for layer in layers)
-    experts = sum(_experts_of_layer(model, parallel, layer) for layer in layers)
+    dense = per_stage * _attention(model, parallel.tensor)
+    dense += (per_stage - with_experts) * _mlp(model, parallel.tensor)
+    dense += with_experts * _router(model)
+    experts = with_experts * _experts(model, parallel)
     if is_first(stage):
         dense += vocabulary
     if is_last(parallel, stage):
@@ -51,8 +53,14 @@ def active_of_model(model: Architecture) -> int:
     return whole.dense + whole.experts * model.experts.per_token // model.experts.count
 
 
-def has_experts(model: Architecture, layer: int) -> bool:
-    return model.experts is not None and model.experts.in_layer(layer)
+def layers_with_experts(model: Architecture, parallel: ParallelConfig, stage: int) -> int:
+    """How many of a pipeline stage's layers have them."""
+    if model.experts is None:
+        return 0
+    per_stage = model.layers // parallel.pipeline
+    first = stage * per_stage
+    dense = sum(first <= layer < first + per_stage for layer in model.experts.dense_layers)
+    return per_stage - dense
 
 
 def is_first(stage: int) -> bool:
@@ -63,23 +71,26 @@ def is_last(parallel: ParallelConfig, stage: int) -> bool:
     return stage == parallel.pipeline - 1
 
 
-def _dense_of_layer(model: Architecture, tensor: int, layer: int) -> int:
-    """Attention, norms, and the MLP or the router: projections are split, the rest is copied."""
+def _attention(model: Architecture, tensor: int) -> int:
+    """And the norms of a layer: projections are split, norms are copied."""
     width, head = model.hidden_size, model.head_size
     query_rows = model.attention_heads * head
     qkv_rows = query_rows + 2 * model.key_value_heads * head
     split = qkv_rows * width + width * query_rows
     split += qkv_rows if model.qkv_bias else 0
-    copied = 2 * width + (2 * head if model.qk_norm else 0)
-    if model.experts is not None and has_experts(model, layer):
-        copied += model.experts.count * width
-    else:
-        split += 3 * model.feed_forward_size * width
-    return split // tensor + copied
+    return split // tensor + 2 * width + (2 * head if model.qk_norm else 0)
 
 
-def _experts_of_layer(model: Architecture, parallel: ParallelConfig, layer: int) -> int:
-    if model.experts is None or not has_experts(model, layer):
+def _mlp(model: Architecture, tensor: int) -> int:
+    return 3 * model.feed_forward_size * model.hidden_size // tensor
+
+
+def _router(model: Architecture) -> int:
+    return 0 if model.experts is None else model.experts.count * model.hidden_size
+
+
+def _experts(model: Architecture, parallel: ParallelConfig) -> int:
+    if model.experts is None:
         return 0
     one = 3 * model.experts.feed_forward_size * model.hidden_size
     return model.experts.count // parallel.expert * one // parallel.tensor

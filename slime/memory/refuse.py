@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from slime.memory.estimate import Estimate, Need, Subject, estimate
-from slime.memory.search import fitting_layout, overrides
+from slime.memory.search import fitting_layout
 from slime.memory.table import gib
 
 
@@ -23,17 +23,17 @@ def problems_of(subject: Subject, found: Estimate) -> Iterator[str]:
 
 def advice(subject: Subject, found: Estimate) -> str:
     """What to write, or that no layout helps."""
-    layout = fitting_layout(subject, found.parallel)
-    if layout is None:
+    fitting = fitting_layout(subject, found.parallel)
+    if fitting is None:
         return f"no layout of the train workers fits: {_beyond_layouts(subject, found)}"
-    written = " ".join(overrides(found.parallel, layout)) or "the same layout"
-    after = estimate(subject, layout)
-    tightest = max((need for need in after.needs), key=lambda need: need.bytes / need.has)
-    more = layout.workers if subject.machine.has_gpus else 0
-    gpus = f" on {more} GPUs" if more > subject.machine.gpus else ""
+    written = " ".join(fitting.overrides(subject, found.parallel)) or "the same layout"
+    after = estimate(fitting.subject, fitting.parallel)
+    tightest = max(after.needs, key=lambda need: need.bytes / need.has)
+    gpus, workers = fitting.subject.machine.gpus, fitting.parallel.workers
+    more = f" on {gpus} GPUs" if gpus > subject.machine.gpus else ""
     return (
-        f"what fits{gpus}, with {layout.workers} worker{'s' if layout.workers > 1 else ''}: "
-        f"{written} ({tightest.where}: {_needs(tightest)})"
+        f"what fits, with {workers} worker{'s' if workers > 1 else ''}{more}: {written} "
+        f"({tightest.where}: {_needs(tightest)})"
     )
 
 
@@ -46,7 +46,10 @@ def _beyond_layouts(subject: Subject, found: Estimate) -> str:
         )
     smaller = "" if found.device.element_bytes == 2 else ", parallel.precision=bfloat16"
     cache = ", a smaller rollout.engine.batch_size" if engine is not None else ""
-    return f"it takes more memory, a smaller model, shorter responses{cache}{smaller}"
+    return (
+        f"it takes more memory, a smaller model, shorter responses, a larger parallel.context"
+        f"{cache}{smaller}"
+    )
 
 
 def _needs(need: Need) -> str:

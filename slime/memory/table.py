@@ -38,10 +38,10 @@ def gib(size: int) -> str:
 
 
 def count(number: int) -> str:
-    """30.5B, 134.5M"""
-    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+    """30.53B, 134.5M"""
+    for unit, size, digits in (("B", 10**9, 2), ("M", 10**6, 1), ("k", 10**3, 1)):
         if number >= size:
-            return f"{number / size:.1f}{unit}"
+            return f"{number / size:.{digits}f}{unit}"
     return str(number)
 
 

@@ -1,4 +1,4 @@
-"""What autograd really keeps of a forward pass, and megatron's real parameters, in own processes."""
+"""What autograd keeps of a forward pass, and megatron's real parameters, in own processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
