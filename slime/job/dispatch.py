@@ -9,13 +9,13 @@ from pathlib import Path
 from slime.cluster.kept import environment, is_ray_worker, keep_ray
 from slime.config.schema import Command, Config, ConfigError
 from slime.config.warn import warn
-from slime.memory.check import warnings as memory_warnings
 
 
 def run(config: Config, run_directory: Path) -> int:
     """What config.command says, into `run_directory`.  -> the exit code"""
     match config.command:
         case Command.train | Command.rerun:
+            from slime.memory.check import warnings as memory_warnings
             from slime.train import train
 
             warn(memory_warnings(config))

@@ -12,7 +12,7 @@ from slime.model.architecture import Architecture
 
 # Of a process before it holds anything: what importing torch, megatron and Ray takes, and Ray's own
 # processes (benchmarks/memory.py).  That of a GPU (CUDA, NCCL, workspaces) was not measured.
-TRAIN_PROCESS, ENGINE_PROCESS, DRIVER_AND_RAY = int(0.6 * GIB), int(0.6 * GIB), int(1.2 * GIB)
+TRAIN_PROCESS, ENGINE_PROCESS, DRIVER_AND_RAY = int(0.5 * GIB), int(0.4 * GIB), int(1.2 * GIB)
 GPU_PROCESS = int(2 * GIB)
 
 

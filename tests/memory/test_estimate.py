@@ -120,13 +120,15 @@ def test_a_layout_that_does_not_fit_is_told_the_nearest_one_that_does():
 
 
 def test_the_search_changes_the_layout_only_as_far_as_it_has_to():
+    """Two workers to a model suffice, and four would too; larger micro-batches would not fit."""
     small = on(gpus(9, 40))
     fitting = fitting_layout(small, P(data=8))
-    assert fitting.parallel.workers == 8
-    assert estimate(small, fitting.parallel).fits
     assert fitting.overrides(small, P(data=8)) == [
         "parallel.data=4", "parallel.tensor=2", "parallel.distributed_optimizer=true",
+        "parallel.max_tokens_per_microbatch=512",
     ]  # fmt: skip
+    assert estimate(small, fitting.parallel).fits
+    assert not estimate(small, replace(fitting.parallel, max_tokens_per_microbatch=1024)).fits
 
 
 def test_a_smaller_batch_of_rollouts_is_part_of_it_where_the_engine_does_not_fit():
