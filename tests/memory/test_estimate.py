@@ -131,6 +131,13 @@ def test_the_search_changes_the_layout_only_as_far_as_it_has_to():
     assert not estimate(small, replace(fitting.parallel, max_tokens_per_microbatch=1024)).fits
 
 
+def test_of_layouts_alike_the_one_with_fewer_changed_keys_is_taken():
+    """Two workers to a model, as they are; not the same two in one stage."""
+    subject, before = on(gpus(9, 60)), P(data=4, pipeline=2)
+    fitting = fitting_layout(subject, before)
+    assert fitting.overrides(subject, before) == ["parallel.distributed_optimizer=true"]
+
+
 def test_a_smaller_batch_of_rollouts_is_part_of_it_where_the_engine_does_not_fit():
     many = on(gpus(9), work=replace(WORK, generated_at_once=4096))
     fitting = fitting_layout(many, P(data=8))
