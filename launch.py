@@ -90,6 +90,10 @@ def read(command_line: CommandLine) -> int:
             from slime.report.command import write_report
 
             return write_report(runs, folder)
+        case Command.plan:
+            from slime.memory.command import print_plan
+
+            print_plan(config)
     return 0
 
 
@@ -101,6 +105,7 @@ def problems_of_files(config: Config) -> Iterator[str]:
     from slime.check import preflight as check_problems
     from slime.checkpoint import check as checkpoint_check
     from slime.cluster import check as cluster_check
+    from slime.memory import check as memory_check
     from slime.model import check as model_check
     from slime.reward.check import answer_problem
     from slime.rollout import check as rollout_check
@@ -109,6 +114,7 @@ def problems_of_files(config: Config) -> Iterator[str]:
 
     yield from model_check.problems(config.model)
     yield from model_check.layout_problems(config.model, config.parallel)
+    yield from memory_check.problems(config)
     yield from task_check.problems(config.task, partial(answer_problem, config.reward))
     yield from rollout_check.problems(config.rollout, config.iterations)
     yield from function_problems(config)

@@ -17,6 +17,7 @@ ALLOWED = {
     "loss": {"data"},
     "advantage": {"data"},
     "model": set(),
+    "memory": {"model"},
     "task": {"data"},
     "reward": {"data"},
     "rollout": {"data", "task", "reward", "model"},
@@ -40,7 +41,7 @@ ALLOWED = {
         "begin", "checkpoint", "cluster", "data", "model", "report", "start", "stop", "tracking",
     },
     "begin": {"checkpoint", "cluster", "start"},
-    "job": {"check", "cluster", "config", "train"},
+    "job": {"check", "cluster", "config", "memory", "train"},
 }  # fmt: skip
 
 # library -> the rooms that may import it

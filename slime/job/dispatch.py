@@ -8,14 +8,17 @@ from pathlib import Path
 
 from slime.cluster.kept import environment, is_ray_worker, keep_ray
 from slime.config.schema import Command, Config, ConfigError
+from slime.config.warn import warn
 
 
 def run(config: Config, run_directory: Path) -> int:
     """What config.command says, into `run_directory`.  -> the exit code"""
     match config.command:
         case Command.train | Command.rerun:
+            from slime.memory.check import warnings as memory_warnings
             from slime.train import train
 
+            warn(memory_warnings(config))
             return train(config, run_directory)
         case Command.check:
             from slime.check.check import check
@@ -25,7 +28,7 @@ def run(config: Config, run_directory: Path) -> int:
             from slime.check.explain import explain
 
             return explain(config, run_directory)
-        case Command.recipes | Command.diff | Command.report:
+        case Command.recipes | Command.diff | Command.report | Command.plan:
             name = config.command.name
             raise ConfigError(f"command={name} starts no run: write it on the command line itself")
 

@@ -45,7 +45,7 @@ def sizes_of(config: ModelConfig) -> Sizes:
         case SmolLM2Model():
             return _SMOLLM2_135M
         case PathModel():
-            return _of_architecture(read_architecture(Path(config.path).expanduser()))
+            return sizes_of_architecture(read_architecture(Path(config.path).expanduser()))
     raise TypeError(f"no sizes for {type(config).__name__}")
 
 
@@ -65,7 +65,7 @@ def _tiny(layers: int, feed_forward_size: int, experts: int) -> Sizes:
     )
 
 
-def _of_architecture(model: Architecture) -> Sizes:
+def sizes_of_architecture(model: Architecture) -> Sizes:
     experts, rows = model.experts, [model.feed_forward_size]
     if experts is not None:
         rows = [experts.feed_forward_size] + (rows if experts.dense_layers else [])

@@ -13,6 +13,8 @@ from slime.config.groups import BY_NAME, BY_NODE, GROUPS
 from slime.config.overrides import read_command_line
 from slime.config.schema import Config
 from slime.config.store import register
+from slime.memory import check as memory_check
+from slime.memory.machine import Machine
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,9 +47,11 @@ def launch():
 def command(launch, monkeypatch, capsys, tmp_path):
     """Runs launch.py in this process, in an empty directory, with a train() that only takes note.
 
+    The machine has any memory.
     `train` decides what that train() does; it returns the exit code of the run.
     """
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(memory_check, "this_machine", lambda: Machine(2**60, 0, 0))
 
     def run(*arguments, train=lambda *_: 0):
         trained = []

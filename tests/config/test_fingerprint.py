@@ -47,6 +47,7 @@ checkpoint: interval keep_last keep_every resume grace_seconds
 tracking: name samples_per_iteration project group run_name mode uri experiment
 check: shrink replay iteration seed
 report: folder
+plan: gpus gpu_memory_gib memory_gib
 sweep: resume
 """
 

@@ -389,8 +389,8 @@ ONE_LINE = {
     "parallel.tensor=1.5": "parallel.tensor must be a whole number, got 1.5",
     "check.shrink=2": "check.shrink must be true or false, got 2",
     "command=prove": (
-        "command must be one of its choices, got 'prove' (valid: check, diff, explain, recipes, "
-        "report, rerun, train)"
+        "command must be one of its choices, got 'prove' (valid: check, diff, explain, plan, "
+        "recipes, report, rerun, train)"
     ),
     # commands that need a recipe or a run, and what they are given
     "command=diff": "command=diff needs against=<a recipe or a run directory>",
@@ -439,6 +439,23 @@ ONE_LINE = {
     "check.iteration=-1": "check.iteration must be at least 0, got -1",
     "check.seed=-1": "check.seed must be in [0, 4294967295], got -1",
     "check.replay=": "check.replay must not be empty",
+    "command=plan plan.gpus=-1": "plan.gpus must be at least 0, got -1",
+    "command=plan plan.gpu_memory_gib=0": (
+        "plan.gpu_memory_gib must be a finite number > 0, got 0.0"
+    ),
+    "command=plan plan.memory_gib=nan": "plan.memory_gib must be a finite number > 0, got nan",
+    "command=plan plan.gpus=0 plan.gpu_memory_gib=80": (
+        "plan.gpu_memory_gib=80 is the memory of each of plan.gpus, and plan.gpus=0: leave one of "
+        "them out"
+    ),
+    "-m command=plan parallel.data=1,2": (
+        "command=plan starts no run to sweep over: drop --multirun"
+    ),
+    "command=plan parallel.tensor=2": (
+        "parallel.tensor=2 does not divide the model's 9 attention heads and 3 key-value heads: "
+        "write parallel.tensor=1|3"
+    ),
+    "command=plan model=path model.path=/no/where": ("model.path: /no/where is not a folder"),
     "cluster.rendezvous_port=70000": "cluster.rendezvous_port must be in [0, 65535], got 70000",
     "cluster.max_restarts=-1": "cluster.max_restarts must be a finite number >= 0, got -1",
     "cluster.engine_timeout_seconds=0": (

@@ -51,6 +51,7 @@ WARNED = {
         "task.evaluation_path={file} is the training file: what is evaluated was trained on; null "
         "holds every tenth line out"
     ),
+    "plan.memory_gib=5": "plan.memory_gib is not read by command=train: write command=plan",
     "check.replay=saved": (
         "check.replay=saved is not read by command=train: write command=check or command=explain"
     ),

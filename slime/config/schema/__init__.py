@@ -18,7 +18,7 @@ from slime.config.schema.advantage import (
 from slime.config.schema.base import ConfigError, Node, check
 from slime.config.schema.check_command import CheckConfig
 from slime.config.schema.checkpoint import CheckpointConfig
-from slime.config.schema.command import Command, ReportConfig
+from slime.config.schema.command import Command, PlanConfig, ReportConfig
 from slime.config.schema.loss import (
     AuxiliaryAggregation,
     ConstantLoss,
@@ -151,6 +151,7 @@ __all__ = [
     "OverlongConfig",
     "ParallelConfig",
     "PathModel",
+    "PlanConfig",
     "Precision",
     "PromptMeanLoss",
     "Qwen3Medium",

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from slime.config.schema.base import Node, key, not_empty
+from slime.config.schema.base import Node, at_least, key, not_empty, positive
 
 
 class Command(Enum):
@@ -17,6 +17,7 @@ class Command(Enum):
     diff = "diff"
     rerun = "rerun"
     report = "report"
+    plan = "plan"
 
     @property
     def trains(self) -> bool:
@@ -26,7 +27,7 @@ class Command(Enum):
     @property
     def only_reads(self) -> bool:
         """Whether it starts no run: no run directory, and no sweep."""
-        return self in (Command.recipes, Command.diff, Command.report)
+        return self in (Command.recipes, Command.diff, Command.report, Command.plan)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +43,36 @@ class ReportConfig(Node):
 
     def problems(self) -> Iterator[str]:
         yield from not_empty("report.folder", self.folder)
+
+
+@dataclass(slots=True, kw_only=True)
+class PlanConfig(Node):
+    """The machines that command=plan plans for; what is null is taken from this one."""
+
+    gpus: int | None = key("GPUs of all machines", None, trains=False, unit="GPUs", since="0.3")
+    gpu_memory_gib: float | None = key(
+        "memory of each GPU", None, trains=False, unit="GiB", since="0.3"
+    )
+    memory_gib: float | None = key(
+        "main memory of the machine with the rollout engine",
+        None,
+        trains=False,
+        unit="GiB",
+        since="0.3",
+    )
+
+    def problems(self) -> Iterator[str]:
+        if self.gpus is not None:
+            yield from at_least("plan.gpus", self.gpus, 0)
+        for name in ("gpu_memory_gib", "memory_gib"):
+            value = getattr(self, name)
+            if value is not None:
+                yield from positive(f"plan.{name}", value)
+        if self.gpus == 0 and self.gpu_memory_gib is not None:
+            yield (
+                f"plan.gpu_memory_gib={self.gpu_memory_gib:g} is the memory of each of plan.gpus, "
+                f"and plan.gpus=0: leave one of them out"
+            )
 
 
 def command_problems(

@@ -13,7 +13,7 @@ from slime.config.schema.advantage import (
 from slime.config.schema.base import Node, a_seed, at_least, default_of, key, texts
 from slime.config.schema.check_command import CheckConfig
 from slime.config.schema.checkpoint import CheckpointConfig
-from slime.config.schema.command import Command, ReportConfig, command_problems
+from slime.config.schema.command import Command, PlanConfig, ReportConfig, command_problems
 from slime.config.schema.loss import LossConfig
 from slime.config.schema.loss_terms import kl_in_reward
 from slime.config.schema.model import ModelConfig
@@ -39,6 +39,7 @@ from slime.config.schema.unintended import (
     divisor_below_the_budget,
     idle_workers,
     never_evaluated,
+    not_planned,
     not_read,
     sampled_from_a_part,
 )
@@ -51,7 +52,7 @@ class Config(Node):
     command: Command = key(
         "train | check (prove the loss on this config and machine) | explain (show what each mode "
         "weighs in a saved iteration) | recipes (list them) | diff (which keys differ) | rerun (a "
-        "run once more) | report (compare runs on one page)",
+        "run once more) | report (compare runs on one page) | plan (whether the memory suffices)",
         Command.train,
         trains=False,
     )
@@ -98,6 +99,7 @@ class Config(Node):
         "with command=report: run directories, or directories of sweeps", trains=False, since="0.2"
     )
     report: ReportConfig = field(default_factory=ReportConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def problems(self) -> Iterator[str]:
@@ -128,6 +130,7 @@ class Config(Node):
         yield from idle_workers(self.parallel, self.rollout, self.steps_per_iteration)
         yield from never_evaluated(self.evaluation)
         yield from not_read(self.command, self.check)
+        yield from not_planned(self.command, self.plan)
 
     def _nothing_to_save(self) -> Iterator[str]:
         if isinstance(self.rollout.engine, ReplayEngine) and self.rollout.save is not None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from slime.config.schema.base import default_of
 from slime.config.schema.check_command import CheckConfig
-from slime.config.schema.command import Command
+from slime.config.schema.command import Command, PlanConfig
 from slime.config.schema.loss import ConstantLoss, LossConfig
 from slime.config.schema.loss_objectives import CISPO, GSPO, PPO, SFT, ObjectiveConfig
 from slime.config.schema.loss_terms import CorrectionConfig
@@ -84,3 +84,9 @@ def not_read(command: Command, check: CheckConfig) -> Iterator[str]:
             f"check.replay={check.replay} is not read by command={command.name}: write "
             f"command=check or command=explain"
         )
+
+
+def not_planned(command: Command, plan: PlanConfig) -> Iterator[str]:
+    given = [f.name for f in dataclasses.fields(plan) if getattr(plan, f.name) is not None]
+    if given and command is not Command.plan:
+        yield f"plan.{given[0]} is not read by command={command.name}: write command=plan"

@@ -1,0 +1,1 @@
+"""How much memory a run needs, worker by worker, and whether a machine has it: arithmetic only."""
