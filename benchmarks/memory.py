@@ -40,7 +40,6 @@ from slime.model.prepare import prepare_model
 
 GIB = 2**30
 SAMPLES = 16
-ROLLOUTS = 32
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,7 @@ class Case:
     longest: int  # tokens of a sample; the shortest has half as many
     kl: KLConfig
     precision: Precision = Precision.float32
+    rollouts: int = 64
 
     @property
     def loss(self) -> LossConfig:
@@ -70,8 +70,8 @@ class Case:
             prompt_tokens=prompt,
             response_tokens=self.longest - prompt,
             keeps_reference=isinstance(self.kl, K3),
-            generated_at_once=ROLLOUTS,
-            prompts_at_once=ROLLOUTS // 8,
+            generated_at_once=self.rollouts,
+            prompts_at_once=self.rollouts // 8,
         )
 
 
@@ -80,10 +80,10 @@ CASES = [
     Case("tiny", TinyModel(), 2048, 256, KLConfig()),
     Case("tiny, 512 wide, 8 layers", WIDE, 4096, 256, KLConfig()),
     Case("tiny_moe, 256 wide", TinyMoeModel(hidden_size=256), 4096, 256, KLConfig()),
-    Case("smollm2_135m", SMOLLM2, 512, 128, KLConfig()),
-    Case("smollm2_135m", SMOLLM2, 2048, 128, KLConfig()),
-    Case("smollm2_135m, loss/kl=k3", SMOLLM2, 1024, 128, K3()),
-    Case("smollm2_135m, bfloat16", SMOLLM2, 1024, 128, KLConfig(), Precision.bfloat16),
+    Case("smollm2_135m", SMOLLM2, 512, 128, KLConfig(), rollouts=32),
+    Case("smollm2_135m", SMOLLM2, 2048, 128, KLConfig(), rollouts=32),
+    Case("smollm2_135m, loss/kl=k3", SMOLLM2, 1024, 128, K3(), rollouts=32),
+    Case("smollm2_135m, bfloat16", SMOLLM2, 1024, 128, KLConfig(), Precision.bfloat16, rollouts=32),
 ]
 
 
@@ -124,11 +124,11 @@ def engine(case: Case, folder: Path) -> Measured:
 
     before = resident()
     forget_peak()
-    running = LocalEngine(str(folder), ROLLOUTS, case.precision)
+    running = LocalEngine(str(folder), case.rollouts, case.precision)
     work = case.work
     prompts = [tuple(range(n, n + work.prompt_tokens)) for n in range(work.prompts_at_once)]
     prompts = [tuple(3 + t % 90 for t in prompt) for prompt in prompts]
-    requests = [Request(prompts[n % len(prompts)], n) for n in range(ROLLOUTS)]
+    requests = [Request(prompts[n % len(prompts)], n) for n in range(case.rollouts)]
     running.generate(requests, Sampling(1.0, 1.0, work.response_tokens, frozenset()))
     return Measured(before, peak())
 
