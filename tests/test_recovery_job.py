@@ -109,7 +109,7 @@ def test_a_run_that_is_killed_twenty_times_ends_as_one_that_never_was(undisturbe
 @pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_whoever_is_killed_whenever_nothing_is_lost(victim, moment, undisturbed, tmp_path):
-    kill = moment(victim, 6)
+    kill = moment(victim, 12)  # there is a checkpoint to go on from
     assert_same(killed_and_resumed(tmp_path, [kill]), undisturbed)
 
 
@@ -170,7 +170,7 @@ def test_ranks_that_wait_for_a_dead_one_do_not_hang_the_run(layout, tmp_path):
     whole = finish(begin(tmp_path / "whole", layout), tmp_path / "whole")
     cwd = tmp_path / "killed"
     process = begin(cwd, layout)
-    assert carry_out(at_line("TrainActor", 6), process, cwd / "runs" / "run")
+    assert carry_out(at_line("TrainActor", 12), process, cwd / "runs" / "run")
     done = finish(process, cwd)
     assert_same(done, whole)
     assert "restarts: 0 of the rollout engine, 1 back to a checkpoint" in done.stdout
@@ -181,7 +181,7 @@ def test_after_the_last_restart_the_run_ends_with_a_line_and_the_command_goes_on
     undisturbed, tmp_path
 ):
     process = begin(tmp_path, "cluster.max_restarts=0")
-    assert carry_out(at_line("TrainActor", 6), process, tmp_path / "runs" / "run")
+    assert carry_out(at_line("TrainActor", 12), process, tmp_path / "runs" / "run")
     ended = finish(process, tmp_path)
     assert ended.exit_code == 1
     assert "cluster.max_restarts allows no more restarts" in ended.stdout
