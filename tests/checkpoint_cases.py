@@ -3,16 +3,19 @@
 import errno
 import os
 import pickle
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from train_samples import POLICY_ONLY, train_samples, worker_spec
+from processes import free_port
+from train_samples import POLICY_ONLY, SMOOTH_ADAM, train_samples, worker_spec
 from train_worker_cases import Weights, divide, running
 
-from slime.config.schema import ConfigError, Precision
+from slime.config.schema import ConfigError, Precision, Schedule
 from slime.data import TrainSample
 from slime.data.metrics import StepMetrics
 from slime.megatron import checkpoint_files
@@ -86,8 +89,10 @@ def save(worker: TrainWorker, folder: Path, rank: int = 0) -> None:
 
 def alone(_rank: int, folders: Sequence[Path], root: Path) -> Alone:
     llama = worker_spec(folders[0], loss=POLICY_ONLY)
+    scheduled = replace(llama, optimizer=replace(SMOOTH_ADAM, schedule=Schedule.linear))
     qwen3 = worker_spec(folders[1], loss=POLICY_ONLY)
     runs = {"llama": resumed(llama, root / "alone"), "qwen3": resumed(qwen3, root / "qwen3")}
+    runs["scheduled"] = resumed(scheduled, root / "scheduled")
     half = resumed(replace(llama, parallel=_half(llama)), root / "bfloat16")
     fresh = resumed(llama, root / "fresh", before=0)
     return Alone(
@@ -110,14 +115,32 @@ def resumed(spec: TrainWorkerSpec, folder: Path, before: int = STEPS) -> Resumed
         for _ in range(before):
             worker.train(samples)
         saved = weights_of(worker)
-        save(worker, folder)
-        metrics = steps(worker, samples)
+        with writing_waits():
+            save(worker, folder)
+            metrics = steps(worker, samples)
         worker.finish_checkpoint()
         weights = weights_of(worker)
     with running(spec) as worker:
         worker.load_checkpoint(folder)
         read = weights_of(worker)
         return Resumed(metrics, weights, saved, read, steps(worker, samples), weights_of(worker))
+
+
+@contextmanager
+def writing_waits() -> Iterator[None]:
+    """Until the end of the block: a disk may be as slow as that."""
+    write, may_begin = checkpoint_files.Snapshot.write, threading.Event()
+
+    def waiting(snapshot: checkpoint_files.Snapshot) -> None:
+        may_begin.wait()
+        write(snapshot)
+
+    checkpoint_files.Snapshot.write = waiting
+    try:
+        yield
+    finally:
+        may_begin.set()
+        checkpoint_files.Snapshot.write = write
 
 
 def random_numbers(spec: TrainWorkerSpec, root: Path) -> tuple[list[float], list[float]]:
@@ -160,23 +183,32 @@ def attack(spec: TrainWorkerSpec, folder: Path, root: Path) -> dict:
 # ---- two workers ----
 
 
-def pair(rank: int, folder: Path, root: Path, ports: Sequence[int]) -> Pair:
-    rest, found = iter(ports), {}
+def pair(rank: int, folder: Path, root: Path, pipe: Path) -> Pair:
+    found = {}
     for layout in PAIRS:
-        with running(spec_of(folder, layout), rank, next(rest)) as worker:
+        with running(spec_of(folder, layout), rank, agreed_port(rank, pipe)) as worker:
             steps(worker, share(rank, layout))
             save(worker, root / layout, rank)
             steps(worker, share(rank, layout))
             worker.finish_checkpoint()
             found[layout, None] = weights_of(worker)
-    error = full_disk(spec_of(folder, "data"), root / "full", rank, next(rest))
+    error = full_disk(spec_of(folder, "data"), root / "full", rank, agreed_port(rank, pipe))
     moves = [*(("alone", layout) for layout in PAIRS), *RESHARDED]
     for saved, loaded in [*moves, ("sharded optimizer", "sharded optimizer")]:
-        with running(spec_of(folder, loaded), rank, next(rest)) as worker:
+        with running(spec_of(folder, loaded), rank, agreed_port(rank, pipe)) as worker:
             worker.load_checkpoint(root / saved)
             steps(worker, share(rank, loaded))
             found[saved, loaded] = weights_of(worker)
     return Pair(found, error)
+
+
+def agreed_port(rank: int, pipe: Path) -> int:
+    """One that is free now: on a busy machine it may not be so for long."""
+    if rank == 0:
+        port = free_port()
+        pipe.write_text(str(port))
+        return port
+    return int(pipe.read_text())
 
 
 def spec_of(folder: Path, layout: str) -> TrainWorkerSpec:

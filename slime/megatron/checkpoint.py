@@ -6,7 +6,10 @@ beside bfloat16 parameters `optimizer.state.fp32_param.NAME`.  Numbers that are 
 parameters are in trainer.json, the random states of each rank in random-RANK.safetensors.
 """
 
+import errno
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -35,6 +38,9 @@ _NUMBERS, _RANDOM = "trainer.json", "random-{rank:05d}.safetensors"
 _MAIN = "optimizer.state.param."  # megatron's distributed optimizer's name of its parameters
 _MAIN_OF_BFLOAT16 = "optimizer.state.fp32_param."  # that of its other optimizers
 
+_FULL_BYTES = 1 << 20  # a disk with less room is full, to a writer of tensors
+
+_Told = tuple[int | None, str]  # errno, reason
 Tensors = dict[str, ShardedTensor | ShardedTensorFactory]
 
 
@@ -42,19 +48,26 @@ class Checkpoint:
     """One that is being written in the background.  Every rank makes the same calls."""
 
     def __init__(self, model: LanguageModel, optimizer: Optimizer, folder: Path) -> None:
-        """Copies what is saved to memory; training may go on when this returns."""
+        """Copies what is saved to memory; training may go on when this returns.
+
+        Raises OSError when this rank cannot write at all.
+        """
         weights = model.sharded_state_dict()
         states = optimizer.states(weights)
         tensors = _tensors(weights, "model") | _tensors(states, "optimizer")
         self._strategy = WriteStrategy()
-        self._request = dist_checkpointing.save(
-            _without_copies(tensors, optimizer.dtype),
-            str(folder),
-            sharded_strategy=self._strategy,
-            async_sharded_save=True,
-        )
-        _write_numbers(optimizer, folder)
-        self._failure: tuple[int | None, str] | None = None
+        try:
+            self._request = dist_checkpointing.save(
+                _without_copies(tensors, optimizer.dtype),
+                str(folder),
+                sharded_strategy=self._strategy,
+                async_sharded_save=True,
+            )
+        except (OSError, RuntimeError) as failure:
+            raise OSError(*_told(failure, folder)) from failure
+        self._random, self._steps = random_states(), optimizer.steps
+        self._folder = folder
+        self._failure: _Told | None = None
         self._thread = threading.Thread(target=self._write, name="checkpoint")
         self._thread.start()
 
@@ -69,7 +82,7 @@ class Checkpoint:
         Raises OSError, the same on every rank, when one of them could not.
         """
         self._thread.join()
-        failures: list[tuple[int | None, str] | None] = [None] * distributed.get_world_size()
+        failures: list[_Told | None] = [None] * distributed.get_world_size()
         distributed.all_gather_object(failures, self._failure)
         for failure in failures:
             if failure is not None:
@@ -80,10 +93,17 @@ class Checkpoint:
     def _write(self) -> None:
         try:
             self._strategy.write()
-        except OSError as failure:
-            self._failure = (failure.errno, failure.strerror or str(failure))
-        except Exception as failure:  # torch's own writer has errors without a number
-            self._failure = (None, str(failure))
+            self._write_numbers()
+        except Exception as failure:
+            self._failure = _told(failure, self._folder)
+
+    def _write_numbers(self) -> None:
+        """What is no tensor of the model, and small."""
+        rank = distributed.get_rank()
+        save_file(self._random, self._folder / _RANDOM.format(rank=rank))
+        if rank == 0:
+            numbers = json.dumps({"optimizer_steps": self._steps})
+            (self._folder / _NUMBERS).write_text(numbers + "\n", encoding="utf-8")
 
 
 def load_checkpoint(model: LanguageModel, optimizer: Optimizer, folder: Path) -> None:
@@ -121,13 +141,13 @@ def _load_tensors(model: LanguageModel, optimizer: Optimizer, folder: Path) -> N
     optimizer.load_states(states, steps)
 
 
-def _write_numbers(optimizer: Optimizer, folder: Path) -> None:
-    """What is no tensor of the model, and small."""
-    rank = distributed.get_rank()
-    save_file(random_states(), folder / _RANDOM.format(rank=rank))
-    if rank == 0:
-        numbers = json.dumps({"optimizer_steps": optimizer.steps})
-        (folder / _NUMBERS).write_text(numbers + "\n", encoding="utf-8")
+def _told(failure: Exception, folder: Path) -> _Told:
+    """torch's own writer forgets why the disk did not take what it wrote."""
+    if isinstance(failure, OSError):
+        return failure.errno, failure.strerror or str(failure)
+    if shutil.disk_usage(folder).free < _FULL_BYTES:
+        return errno.ENOSPC, os.strerror(errno.ENOSPC)
+    return None, str(failure)
 
 
 def _read(tree: Any, wanted: Tensors, folder: Path) -> None:

@@ -1,9 +1,11 @@
 """Checkpoints of train workers: nothing is lost, whatever layout reads them."""
 
+import os
+
 import checkpoint_cases as cases
 import pytest
 import torch
-from processes import free_port, run_processes
+from processes import run_processes
 from tiny_models import write_tiny_model
 
 
@@ -25,8 +27,9 @@ def alone(folders, root):
 
 @pytest.fixture(scope="module")
 def pair(folders, root, alone):  # noqa: ARG001 - reads what it saved
-    ports = [free_port() for _ in range(16)]
-    return run_processes(2, cases.pair, folders[0], root, ports)
+    pipe = root / "port"
+    os.mkfifo(pipe)
+    return run_processes(2, cases.pair, folders[0], root, pipe)
 
 
 @pytest.fixture(scope="module")
