@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from slime.config.groups import BY_NAME, RECIPE, every_key, join
+from slime.config.hydra_keys import hydra_problems
 from slime.config.names import meant_by
 from slime.config.schema import ConfigError
 from slime.config.spelling import closest
@@ -59,6 +60,8 @@ def read_arguments(arguments: Sequence[str]) -> CommandLine:
     for override in given.overrides:
         if override.lstrip("+").startswith("hydra.mode="):
             raise ConfigError(f"{override!r}: write -m for a sweep, nothing for a run")
+    if refused := list(hydra_problems(given.overrides)):
+        raise ConfigError("\n".join(refused))
     if given.cfg and given.multirun:
         raise ConfigError("--cfg prints one config: drop --multirun")
     for flag, value in (("--package", given.package), ("--resolve", given.resolve)):

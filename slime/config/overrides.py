@@ -20,7 +20,9 @@ from slime.config.build import node_classes, read
 from slime.config.choices import group_problems, names_a_group
 from slime.config.compose import compose
 from slime.config.explain import explain
+from slime.config.functions import not_named_on
 from slime.config.groups import BY_NAME, every_field, join
+from slime.config.hydra_keys import hydra_problem
 from slime.config.recipe_values import wrong_values
 from slime.config.repeated import repeated
 from slime.config.schema import Config, ConfigError, Node
@@ -49,7 +51,7 @@ def read_composed(cfg: DictConfig, overrides: Sequence[str]) -> Config:
 
 def _finish(cfg: DictConfig, reader: "_Reader") -> Config:
     config, found = read(cfg, told=reader.refused)
-    lines = dict.fromkeys([*reader.found, *found])
+    lines = dict.fromkeys([*reader.found, *found, *not_named_on(reader.values, config)])
     if lines:
         raise ConfigError("\n".join(lines))
     return config
@@ -74,7 +76,7 @@ class _Reader:
         self.found: list[str] = []
         self.choices: list[str] = []  # overrides that Hydra itself resolves
         self.refused: set[str] = set()  # keys that were given, but not in a way they can be read
-        self._values: list[Override] = []
+        self.values: list[Override] = []
         read: list[Override] = []
         for text in overrides:
             read += self._sort(text)
@@ -94,7 +96,10 @@ class _Reader:
         if override.is_sweep_override():
             self.found.append(_sweep_without_flag(override))
         elif override.is_hydra_override():
-            self.choices.append(text)
+            problems = list(hydra_problem(override))
+            self.found += problems
+            if not problems:
+                self.choices.append(text)
         elif names_a_group(override):
             problems = list(group_problems(override))
             self.found += problems
@@ -103,13 +108,13 @@ class _Reader:
             elif override.key_or_group in BY_NAME:
                 self.refused.add(BY_NAME[override.key_or_group].node)
         else:
-            self._values.append(override)
+            self.values.append(override)
         return [override]
 
     def fitting(self, tree: dict[str, type[Node]]) -> list[Override]:
         """The values that fit their keys in a composition of these classes."""
         fit: list[Override] = []
-        for override in self._values:
+        for override in self.values:
             problems = list(_value_problems(override, tree))
             self.found += problems
             if problems:

@@ -32,7 +32,10 @@ from slime.config.store import register_values
 RESOLVED, RECORD = "resolved.yaml", "run.json"
 NAME = "_run_"  # of the recipe that a past run becomes, for as long as one command lasts
 PAST_RUN = f"{RECIPE}={NAME}"
-NOT_AGAIN = ERRAND | {"rollout.save"}  # the run wrote there; another one may not
+NOT_AGAIN = ERRAND | {
+    "rollout.save",  # the run wrote there; another one may not
+    "cluster.allowed_imports",  # a promise of whoever typed it, not of the run
+}
 
 
 @dataclass(frozen=True, slots=True)

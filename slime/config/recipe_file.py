@@ -12,13 +12,17 @@ from slime.config.groups import BY_NAME, RECIPE
 from slime.config.names import did_you_mean, unknown_choice
 from slime.config.schema import ConfigError
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where it is there
+_MOST_BYTES, _DEEPEST = 1 << 20, 50
 _INHERIT = f"/{RECIPE}/"
-_CALLED = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # what Hydra would call
+_COMMAND_LINE_ONLY = "cluster.allowed_imports"
+CALLED = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # what Hydra would call
 
 
 def load(file: Path) -> DictConfig:
     """The mapping in the file.  Raises ConfigError, with the line, if there is none."""
     try:
+        _refuse_a_bomb(file)
         recipe = OmegaConf.load(file)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -28,6 +32,24 @@ def load(file: Path) -> DictConfig:
     if not isinstance(recipe, DictConfig):
         raise ConfigError(f"{file}: a recipe is a mapping from keys to values")
     return recipe
+
+
+def _refuse_a_bomb(file: Path) -> None:
+    """A short YAML text can stand for a huge tree, and a deep one is more than Python's stack."""
+    if file.stat().st_size > _MOST_BYTES:
+        raise ConfigError(f"{file}: has more than {_MOST_BYTES} bytes, which no recipe has")
+    depth = 0
+    for event in yaml.parse(file.read_text(encoding="utf-8"), _LOADER):
+        if isinstance(event, yaml.AliasEvent):
+            line = event.start_mark.line + 1
+            raise ConfigError(
+                f"{file}: line {line}: *{event.anchor} is a YAML alias: write the value out"
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            line = event.start_mark.line + 1
+            raise ConfigError(f"{file}: line {line}: is nested more than {_DEEPEST} deep")
 
 
 def inherited(recipe: DictConfig) -> list[str]:
@@ -45,6 +67,8 @@ def recipe_problems(recipe: DictConfig) -> Iterator[str]:
             yield "a recipe may not set hydra.* (Hydra would import and call what it names)"
         if key == RECIPE:
             yield "a recipe may not set 'recipe': its name comes from its path"
+    if _sets(values, _COMMAND_LINE_ONLY):
+        yield f"a recipe may not set {_COMMAND_LINE_ONLY}: only the command line does"
     yield from _calls(values, "")
     defaults = values.get("defaults", [])
     if not isinstance(defaults, list):
@@ -79,12 +103,23 @@ def line_of(file: Path, path: str) -> int | None:
     return line
 
 
+def _sets(values: object, path: str) -> bool:
+    """Whether this dotted path has a value, however its keys are joined."""
+    if not isinstance(values, dict):
+        return False
+    return any(
+        str(key) == path
+        or (path.startswith(f"{key}.") and _sets(inner, path.removeprefix(f"{key}.")))
+        for key, inner in values.items()
+    )
+
+
 def _calls(value: object, path: str) -> Iterator[str]:
     """Nothing in slime instantiates what a config names; a recipe is not to look as if it did."""
     if isinstance(value, dict):
         for key, inner in value.items():
             here = f"{path}.{key}" if path else str(key)
-            if str(key).rpartition(".")[2] in _CALLED:
+            if str(key).rpartition(".")[2] in CALLED:
                 yield f"a recipe is data and may not call anything: drop {here}"
             yield from _calls(inner, here)
     elif isinstance(value, list):

@@ -16,6 +16,7 @@ from slime.config.schema.checkpoint import CheckpointConfig
 from slime.config.schema.command import Command, ReportConfig, command_problems
 from slime.config.schema.loss import LossConfig
 from slime.config.schema.loss_terms import kl_in_reward
+from slime.config.schema.named_functions import refused_on_a_shared_cluster
 from slime.config.schema.parallel import ParallelConfig
 from slime.config.schema.rollout import (
     Demonstrations,
@@ -113,6 +114,7 @@ class Config(Node):
                 "sweep.resume=true skips what has been trained before: leave it out with "
                 f"command={self.command.name}"
             )
+        yield from refused_on_a_shared_cluster(self.loss, self.reward, self.cluster)
         yield from self._nothing_to_save()
         yield from self._sizes_that_do_not_fit()
         yield from self._nothing_to_learn_from()
