@@ -11,9 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from slime.config.groups import BY_NAME, RECIPE
 from slime.config.names import did_you_mean, unknown_choice
 from slime.config.schema import ConfigError
+from slime.reading import read_yaml_text
 
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where it is there
-_MOST_BYTES, _DEEPEST = 1 << 20, 50
 _INHERIT = f"/{RECIPE}/"
 _COMMAND_LINE_ONLY = "cluster.allowed_imports"
 CALLED = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # what Hydra would call
@@ -22,34 +21,16 @@ CALLED = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # what
 def load(file: Path) -> DictConfig:
     """The mapping in the file.  Raises ConfigError, with the line, if there is none."""
     try:
-        _refuse_a_bomb(file)
+        read_yaml_text(file)
         recipe = OmegaConf.load(file)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{file}: not valid YAML{line}: {error.problem}") from error
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(recipe, DictConfig):
         raise ConfigError(f"{file}: a recipe is a mapping from keys to values")
     return recipe
-
-
-def _refuse_a_bomb(file: Path) -> None:
-    """A short YAML text can stand for a huge tree, and a deep one is more than Python's stack."""
-    if file.stat().st_size > _MOST_BYTES:
-        raise ConfigError(f"{file}: has more than {_MOST_BYTES} bytes, which no recipe has")
-    depth = 0
-    for event in yaml.parse(file.read_text(encoding="utf-8"), _LOADER):
-        if isinstance(event, yaml.AliasEvent):
-            line = event.start_mark.line + 1
-            raise ConfigError(
-                f"{file}: line {line}: *{event.anchor} is a YAML alias: write the value out"
-            )
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            line = event.start_mark.line + 1
-            raise ConfigError(f"{file}: line {line}: is nested more than {_DEEPEST} deep")
 
 
 def inherited(recipe: DictConfig) -> list[str]:

@@ -26,7 +26,7 @@ from torch import distributed
 from torch.distributed.checkpoint.api import CheckpointException
 
 from slime.config.schema import ConfigError
-from slime.megatron.checkpoint_files import ReadStrategy, WriteStrategy
+from slime.megatron.checkpoint_files import NoCommonState, ReadStrategy, WriteStrategy
 from slime.megatron.model import LanguageModel
 from slime.megatron.optimizer import Optimizer
 from slime.megatron.random_states import random_states, set_random_states
@@ -127,7 +127,12 @@ def _write_numbers(optimizer: Optimizer, folder: Path) -> None:
 
 def _read(tree: Any, wanted: Tensors, folder: Path) -> None:
     """Put the tensors that are `wanted` of a nested state dict into it."""
-    found = dist_checkpointing.load(wanted, str(folder), sharded_strategy=ReadStrategy())
+    found = dist_checkpointing.load(
+        wanted,
+        str(folder),
+        sharded_strategy=ReadStrategy(),
+        common_strategy=NoCommonState(),
+    )
     for (path, holder, key), wanted_path in zip(list(_leaves(tree)), wanted, strict=True):
         assert wanted_path.endswith(path)
         holder[key] = found[wanted_path]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
+from megatron.core.dist_checkpointing.strategies.common import TorchCommonLoadStrategy
 from megatron.core.dist_checkpointing.strategies.state_dict_saver import (
     save_state_dict_async_finalize,
     save_state_dict_async_plan,
@@ -120,6 +121,14 @@ class ReadStrategy(TorchDistLoadShardedStrategy):  # type: ignore[misc]
         unwrapped = {key: _unwrap_pyt_sharded_tensor(tensor) for key, tensor in tensors.items()}
         loaded: dict[str, Any] = _replace_sharded_keys_with_state_dict_keys(unwrapped, paths, names)
         return loaded
+
+
+class NoCommonState(TorchCommonLoadStrategy):  # type: ignore[misc]
+    """In the place of what unpickles common.pt: nothing that is needed stands there."""
+
+    def load_common(self, checkpoint_dir: Path) -> dict[str, Any]:  # noqa: ARG002
+        """Called by megatron."""
+        return {}
 
 
 class _Reader(FileSystemReader):

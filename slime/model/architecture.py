@@ -5,13 +5,13 @@ values, and none of them has to import transformers for it.  A property of the m
 trainer does not implement is an error here, never an approximation there.
 """
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slime.config.schema import ConfigError
+from slime.reading import read_json
 
 FAMILIES = ("llama", "qwen2", "qwen3")
 
@@ -91,7 +91,7 @@ class _ConfigJson:
                 f"model.path: {folder} has no config.json; give a Hugging Face model folder"
             )
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json(path)
         except (OSError, ValueError) as broken:
             reason = str(broken).splitlines()[0]
             raise ConfigError(f"model.path: {path} is not readable JSON: {reason}") from None

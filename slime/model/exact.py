@@ -23,7 +23,12 @@ class ExactModel:
         quiet_transformers()
         # sdpa: the eager attention of transformers takes its softmax in float32.
         rounded = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=precision, attn_implementation="sdpa"
+            folder,
+            dtype=precision,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
         )
         self._model: Any = rounded.to(torch.float64)
         for module in self._model.modules():

@@ -1,11 +1,11 @@
 """Text to token ids and back, as the model in a folder was taught to read."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from slime.config.schema import ConfigError
+from slime.reading import read_json
 
 
 class Tokenizer:
@@ -165,7 +165,19 @@ def _end_token_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     for name in ("generation_config.json", "config.json"):
         path = folder / name
         if path.is_file():
-            value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-            ids.update(value if isinstance(value, list) else [value])
-    ids.add(tokenizer.eos_token_id)
-    return frozenset(i for i in ids if i is not None)
+            ids.update(_ids_in(path))
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    return frozenset(ids)
+
+
+def _ids_in(path: Path) -> list[int]:
+    try:
+        value = read_json(path).get("eos_token_id")
+    except (OSError, ValueError, AttributeError) as broken:
+        reason = str(broken).splitlines()[0]
+        raise ConfigError(f"model.path: {path} is not a readable JSON object: {reason}") from None
+    found = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(one) is int for one in found):
+        raise ConfigError(f"model.path: {path}: eos_token_id must be token ids, got {value!r:.60}")
+    return found

@@ -39,6 +39,8 @@ class LocalEngine(Engine):
             dtype=dtype_of(precision),
             local_files_only=True,
             trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",  # else config.json may name code to download
         )
         self._model: Any = model.to(device).eval().requires_grad_(False)
         multiply_with_onednn(self._model)
