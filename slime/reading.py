@@ -34,7 +34,7 @@ def read_yaml_text(file: Path) -> str:
     text = file.read_text(encoding="utf-8")
     depth = 0
     for event in yaml.parse(text, _LOADER):
-        where = f"line {event.start_mark.line + 1}:"
+        where = f"line {event.start_mark.line + 1}:" if event.start_mark else ""
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"{where} *{event.anchor} is a YAML alias; write the value out")
         depth += isinstance(event, yaml.CollectionStartEvent)

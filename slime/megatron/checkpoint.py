@@ -21,6 +21,7 @@ from megatron.core.dist_checkpointing.mapping import (
     ShardedTensor,
     ShardedTensorFactory,
 )
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import distributed
 from torch.distributed.checkpoint.api import CheckpointException
@@ -31,6 +32,7 @@ from slime.megatron.model import LanguageModel
 from slime.megatron.optimizer import Optimizer
 from slime.megatron.random_states import random_states, set_random_states
 
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
 _NUMBERS, _RANDOM = "trainer.json", "random-{rank:05d}.safetensors"
 _MAIN = "optimizer.state.param."  # megatron's distributed optimizer's name of its parameters
 _MAIN_OF_BFLOAT16 = "optimizer.state.fp32_param."  # that of its other optimizers
@@ -89,19 +91,24 @@ def load_checkpoint(model: LanguageModel, optimizer: Optimizer, folder: Path) ->
     """
     try:
         _load_tensors(model, optimizer, folder)
-    except (CheckpointException, CheckpointingException) as other:
+    except (CheckpointException, CheckpointingException, *_UNREADABLE) as other:
         raise ConfigError(
             f"checkpoint.resume: {folder} is not of this model ({_reason(other)})"
         ) from other
     random_file = folder / _RANDOM.format(rank=distributed.get_rank())
-    if random_file.is_file():
-        set_random_states(load_file(random_file))
+    try:
+        if random_file.is_file():
+            set_random_states(load_file(random_file))
+    except (SafetensorError, RuntimeError, *_UNREADABLE) as broken:
+        raise ConfigError(
+            f"checkpoint.resume: {random_file} holds no random states ({_reason(broken)})"
+        ) from broken
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, CheckpointException):  # one for each rank that had any
         error, _ = next(iter(error.failures.values()))
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _load_tensors(model: LanguageModel, optimizer: Optimizer, folder: Path) -> None:

@@ -137,6 +137,9 @@ class _Reader(FileSystemReader):
             metadata = _Unpickler(file).load()
         if not isinstance(metadata, Metadata):
             raise pickle.UnpicklingError(f"{self.path}/.metadata does not describe a checkpoint")
+        for stored in (metadata.storage_data or {}).values():
+            if Path(stored.relative_path).name != stored.relative_path:
+                raise pickle.UnpicklingError(f"{stored.relative_path} is outside of {self.path}")
         return metadata
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slime.config.schema import ConfigError
+from slime.model.chat import ChatTemplate
 from slime.reading import read_json
 
 
@@ -15,6 +16,7 @@ class Tokenizer:
         self._tokenizer = tokenizer
         self.end_token_ids = end_token_ids  # any of them ends a response by the model's own will
         self._first = _first_token(tokenizer)
+        self._chat = _chat_template(tokenizer)
 
     def encode(self, text: str) -> list[int]:
         """A prompt's tokens.
@@ -32,21 +34,12 @@ class Tokenizer:
 
         Raises ConfigError when the tokenizer has no chat template or it refuses the messages.
         """
-        if not self._tokenizer.chat_template:
+        if self._chat is None:
             raise ConfigError(
                 "task.path: the file has chat messages but the model's tokenizer has no chat "
                 'template: write {"prompt": text, ...} lines or choose a chat model'
             )
-        try:
-            text: str = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
-        except Exception as refused:  # templates raise what they like
-            reason = str(refused).splitlines()[0] if str(refused) else type(refused).__name__
-            raise ConfigError(
-                f"task.path: the model's chat template refuses a line's messages ({reason})"
-            ) from refused
-        return text
+        return self._chat.render(messages)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of `tokens` without special tokens."""
@@ -157,6 +150,12 @@ def _first_token(tokenizer: Any) -> list[int]:
     with_special = tokenizer.encode("a", add_special_tokens=True)
     without = tokenizer.encode("a", add_special_tokens=False)
     return [begin] if with_special[:1] == [begin] and without[:1] != [begin] else []
+
+
+def _chat_template(tokenizer: Any) -> ChatTemplate | None:
+    if not tokenizer.chat_template:
+        return None
+    return ChatTemplate(tokenizer.get_chat_template(), tokenizer.special_tokens_map)
 
 
 def _end_token_ids(folder: Path, tokenizer: Any) -> frozenset[int]:

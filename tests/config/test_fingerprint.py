@@ -41,6 +41,7 @@ evaluation: prompts interval
 loss: skip_idle_samples
 parallel: data context tensor pipeline sequence layout max_tokens_per_microbatch microbatches
 parallel: distributed_optimizer
+reward: max_memory_gib
 cluster: address allowed_imports rendezvous_port max_restarts engine_timeout_seconds
 checkpoint: interval keep_last keep_every resume grace_seconds
 tracking: name samples_per_iteration project group run_name mode uri experiment
