@@ -15,8 +15,7 @@ from slime.config.recipe_file import CALLED
 
 _FACTORY = "()"  # logging's word for what it is to call
 _MAY_SET = re.compile(
-    r"hydra\.(run\.dir|sweep\.(dir|subdir)|job\.(name|chdir|env_set\..+|env_copy)|verbose|mode"
-    r"|output_subdir|(launcher|sweeper)\..+)|hydra\.(launcher|sweeper)"
+    r"hydra\.((run|sweep|job|launcher|sweeper)\..+|verbose|mode|output_subdir|launcher|sweeper)"
 )
 _MAY_CHOOSE = re.compile(r"hydra/(launcher|sweeper|sweeper/sampler|job_logging|hydra_logging)")
 _NAMES_CODE = ("custom_search_space",)  # of hydra-optuna-sweeper: a function, by import path
