@@ -32,7 +32,7 @@ from slime.megatron.model import LanguageModel
 from slime.megatron.optimizer import Optimizer
 from slime.megatron.random_states import random_states, set_random_states
 
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError)
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _NUMBERS, _RANDOM = "trainer.json", "random-{rank:05d}.safetensors"
 _MAIN = "optimizer.state.param."  # megatron's distributed optimizer's name of its parameters
 _MAIN_OF_BFLOAT16 = "optimizer.state.fp32_param."  # that of its other optimizers

@@ -15,7 +15,7 @@ import resource
 import signal
 import sys
 
-CPU_SECONDS = 10
+CPU_SECONDS = 5
 MEMORY_BYTES = 1 << 30
 MOST_CHARACTERS = 4 << 20
 

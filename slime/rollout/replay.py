@@ -245,6 +245,8 @@ class _Reader:
 
     def _take(self, name: str, count: int) -> Tensor:
         rest = self._rest[name]
+        if type(count) is not int or count < 0:
+            raise ValueError(f"{INDEX} counts {count!r:.30} {name}")
         if len(rest) < count:
             raise ValueError(f"{TENSORS} holds fewer {name} than {INDEX} counts")
         self._rest[name] = rest[count:]
