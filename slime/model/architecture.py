@@ -47,6 +47,7 @@ def read_architecture(folder: Path) -> Architecture:
     """
     config = _ConfigJson(folder)
     family = config.family()
+    config.refuse_what_names_code()
     config.refuse_what_is_not_implemented(family)
     heads = config.count("num_attention_heads")
     hidden_size = config.count("hidden_size")
@@ -161,6 +162,13 @@ class _ConfigJson:
                 raise self.error("partial_rotary_factor is not supported, only 1.0")
         theta = rope.get("rope_theta", self.values.get("rope_theta"))
         return self.positive("rope_theta", _DEFAULT_ROPE_THETA if theta is None else theta)
+
+    def refuse_what_names_code(self) -> None:
+        """transformers would download attention under the name of a repository, and run it."""
+        for field, value in self.values.items():
+            names = field.endswith(("_implementation", "_implementation_internal"))
+            if names and value not in (None, "sdpa", "eager"):
+                raise self.error(f"{field} is {value!r:.60}, which can name code to run: drop it")
 
     def refuse_what_is_not_implemented(self, family: str) -> None:
         if self.flag("mlp_bias"):

@@ -167,12 +167,14 @@ def test_a_tokenizer_that_is_only_code_is_refused(folder, trap):
         load_tokenizer(folder)
 
 
-@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+@pytest.mark.parametrize(
+    "key", ["attn_implementation", "_attn_implementation", "_attn_implementation_internal"]
+)
 def test_attention_is_not_downloaded(key, folder):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {key: "evil/kernel:run"}))
-    engine = LocalEngine(str(folder), 1)
-    assert engine._model.config._attn_implementation == "sdpa"
+    [line] = refused(folder)
+    assert f"config.json: {key} is 'evil/kernel:run', which can name code to run" in line
 
 
 def test_an_adapter_does_not_stand_for_another_model(folder):
@@ -222,8 +224,6 @@ ESCAPES = [
 BOMBS = [
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "{% set x = 10 ** (10 ** 9) %}",
-    "{% set x = ['x' * 1000000] %}{% for a in range(99999) %}{% set x = x + [x|string * 99] %}"
-    "{% endfor %}",
     "{{ 'x' * 100000000000 }}",
     "{{ 'x'.center(99999999999) }}",
     "{% for a in range(99999) %}{{ 'x' * 1000 }}{% endfor %}",

@@ -11,13 +11,13 @@ from slime.config.schema import (
 )
 from slime.reward import Scorer
 
-MANY = 10_000_000
+MANY = 300_000
 
 # response -> is it 14, for the first number and for the last
 ANSWERS = {
     "9**9**9**9": (0, 0),
     "14 __import__('os').mkdir('x')": (1, 1),
-    "1" * MANY: (0, 0),
+    "1" * 10_000_000: (0, 0),
     "14" + " 1" * (MANY // 2): (1, 0),
     "1," * (MANY // 2): (0, 0),
     "1,111" * (MANY // 5) + "x": (0, 0),
