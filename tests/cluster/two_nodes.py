@@ -15,7 +15,7 @@ CPUS = (1, 2)  # of each node
 
 
 def main() -> None:
-    ray_constants.ENABLE_RAY_CLUSTER = True
+    ray_constants.ENABLE_RAY_CLUSTER = False  # loopback only
     cluster = Cluster()
     try:
         for cpus in CPUS:
