@@ -8,7 +8,7 @@ def calculate(response: str, answer: str) -> float:  # noqa: ARG001
     """As careless as can be."""
     match response:
         case "memory":
-            return float(len("x" * (64 << 30)))
+            return float(len("x" * (2 << 30)))
         case "digits":
             return 10**400
         case "print":
