@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from slime.checkpoint.position import Position
+from slime.reading import read_json
 
 FOLDER, LATEST, MANIFEST, TRAINER = "checkpoints", "latest", "manifest.json", "trainer"
 FORMAT = 1
@@ -87,7 +88,7 @@ def read_manifest(folder: Path) -> tuple[Checkpoint, dict[str, dict[str, Any]]]:
     Raises DamagedError for a manifest that is missing, not whole, or of another format.
     """
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = read_json(folder / MANIFEST)
         told = content.pop("sha256")
         if told != _hash_of(content):
             raise DamagedError(f"{MANIFEST} is not as it was written")

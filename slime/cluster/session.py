@@ -130,6 +130,7 @@ def _join(address: str) -> Callable[[], None]:
         if address != "auto":  # Ray itself would try for minutes
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()
+            ray_constants.ENABLE_RAY_CLUSTER = not _is_on_loopback_only(host, int(port))
         # Ray shows its token by itself only to a cluster that it found by itself.
         maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -140,6 +141,18 @@ def _join(address: str) -> Callable[[], None]:
             "'ray start --head', or write cluster=local for a private one"
         ) from error
     return _leave
+
+
+def _is_on_loopback_only(host: str, port: int) -> bool:
+    """Ray takes 127.0.0.1 for another name of the machine, where nobody may be listening."""
+    if host not in ("127.0.0.1", "localhost"):
+        return False
+    try:
+        own = ray.util.get_node_ip_address()
+        socket.create_connection((own, port), _CONNECT_SECONDS).close()
+    except OSError:
+        return True
+    return False
 
 
 def _leave() -> None:

@@ -69,6 +69,7 @@ def show(command_line: CommandLine, conf: Path) -> str:
     Raises ConfigError with a line for each problem that keeps it from composing.
     """
     with_named(command_line.overrides)
+    _refuse_hydra_keys(command_line.overrides, multirun=False)
     with _hydra(conf) as hydra, _every_problem(hydra.config_loader, command_line):
         cfg = compose(hydra.config_loader, command_line.overrides)
         if command_line.resolve:
@@ -99,7 +100,7 @@ def _run_one(hydra: Hydra, command_line: CommandLine, task: Task) -> EndedJob:
 
 
 def _run_sweep(hydra: Hydra, command_line: CommandLine, task: Task) -> Ran:
-    _refuse_hydra_keys(command_line.overrides)
+    _refuse_hydra_keys(command_line.overrides, multirun=True)
     with _every_problem(hydra.config_loader, command_line):
         overrides = [*command_line.overrides, "hydra.mode=MULTIRUN"]
         cfg = _composed(hydra, overrides, RunMode.MULTIRUN)
@@ -120,13 +121,13 @@ def _run_sweep(hydra: Hydra, command_line: CommandLine, task: Task) -> Ran:
     return Ran(ended, stopped)
 
 
-def _refuse_hydra_keys(overrides: Sequence[str]) -> None:
+def _refuse_hydra_keys(overrides: Sequence[str], *, multirun: bool) -> None:
     """What cannot be read at all is told later, with everything else that is wrong."""
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException:
         return
-    if found := list(hydra_problems(parsed, multirun=True)):
+    if found := list(hydra_problems(parsed, multirun=multirun)):
         raise ConfigError("\n".join(found))
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slime import reading
+
 ENDED = "ended.json"
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
@@ -68,7 +70,7 @@ def read_ended(folder: Path) -> Ended | None:
 def read_json(file: Path) -> dict[str, Any]:
     """{} for a file that is not there, or not whole: its process may have died while writing."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = reading.read_json(file)
     except (OSError, ValueError):
         return {}
     return values if isinstance(values, dict) else {}

@@ -1,21 +1,24 @@
 """What of Hydra a command line may set: where runs go, what launches them, what sweeps.
 
-The rest of Hydra's own node would move folders that have been checked, import what a config names,
-or change nothing.
+The rest of Hydra's own node would move folders that have been checked, import and call what it
+names (callbacks, loggers, `_target_` anywhere), read configs from elsewhere, or change nothing.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 
+from slime.config.recipe_file import CALLED
 from slime.config.spelling import closest
 
 RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 
 _ALONE = (RUN_DIR, SWEEP_DIR, "hydra.sweep.subdir", "hydra.job.name", "hydra.mode")
 _BELOW = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.job.env_")
-_SPACES = ("params", "search_space", "custom_search_space")
+_SPACES = ("params", "search_space")
+_FUNCTION_SPACE = "custom_search_space"  # of hydra-optuna-sweeper: a function, by import path
 _AT_LEAST_1 = (
     "hydra.launcher.timeout_min",
     "hydra.sweeper.max_batch_size",
@@ -23,20 +26,28 @@ _AT_LEAST_1 = (
     "hydra.sweeper.n_trials",
 )
 _SAMPLER = "hydra/sweeper/sampler"
+_FACTORY = "()"  # logging's word for what it is to call
 
 
 def hydra_problems(overrides: Sequence[Override], *, multirun: bool) -> Iterator[str]:
     """A sentence for each override of Hydra's node that slime does not leave to it."""
     for override in overrides:
-        if override.is_hydra_override():
+        if touches_hydra(override):
             yield from hydra_problem(override, multirun=multirun)
+
+
+def touches_hydra(override: Override) -> bool:
+    """Also model@hydra.x=tiny, whose key is not Hydra's."""
+    return _is_hydras(override.key_or_group) or _is_hydras(override.package or "")
 
 
 def hydra_problem(override: Override, *, multirun: bool) -> Iterator[str]:
     """The sentence for one override of Hydra's node, if it may not be set, or not to that."""
     key, text = override.key_or_group, str(override.input_line)
     value = None if override.is_delete() or override.is_sweep_override() else override.value()
-    if not (key in _ALONE or key.startswith(_BELOW)) or override.is_delete():
+    if called := _called(override):
+        yield f"{text!r}: {called} would run code: it may not be set"
+    elif not (key in _ALONE or key.startswith(_BELOW)) or override.is_delete() or override.package:
         near = closest(key, _ALONE, cutoff=0.9)
         guess = f"did you mean {near!r}?" if near and near != key else "leave it out"
         yield (
@@ -45,7 +56,12 @@ def hydra_problem(override: Override, *, multirun: bool) -> Iterator[str]:
         )
     elif override.is_sweep_override():
         yield f"{text!r}: Hydra's own settings are the same for every job: write one value"
-    elif key in (RUN_DIR, SWEEP_DIR):
+    else:
+        yield from _value_problems(key, value, text, multirun=multirun)
+
+
+def _value_problems(key: str, value: Any, text: str, *, multirun: bool) -> Iterator[str]:
+    if key in (RUN_DIR, SWEEP_DIR):
         yield from _folder_problems(key, value, multirun=multirun)
     elif key.startswith("hydra.sweeper.") and key.split(".")[2] in _SPACES:
         yield f"{text!r}: write the key itself on the command line, e.g. seed=0,1,2"
@@ -70,3 +86,24 @@ def _folder_problems(key: str, value: Any, *, multirun: bool) -> Iterator[str]:
 
 def _shown(value: object) -> str:
     return "null" if value is None else str(value)
+
+
+def _called(override: Override) -> str | None:
+    """The first of its keys whose value something would import and call."""
+    names = [*re.split(r"[./@]", override.key_or_group), *_keys_in(override._value)]
+    return next((name for name in names if name in (*CALLED, _FACTORY, _FUNCTION_SPACE)), None)
+
+
+def _is_hydras(name: str) -> bool:
+    return re.split(r"[./@]", name)[0] == "hydra"
+
+
+def _keys_in(value: object) -> Iterator[str]:
+    """Every key of a value that is made of dicts and lists."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from str(key).split(".")
+            yield from _keys_in(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys_in(inner)

@@ -23,8 +23,9 @@ from slime.config.ended import (
 )
 from slime.config.errors import report
 from slime.config.fingerprint import fingerprint
+from slime.config.functions import not_named_in
 from slime.config.resume import finished_runs, make_room
-from slime.config.schema import Config
+from slime.config.schema import Config, ConfigError
 
 Dispatch = Callable[[Config, Path], int]
 
@@ -55,6 +56,8 @@ class Job:
         return ended.evaluation
 
     def _run(self, config: Config, folder: Path) -> Ended:
+        if unnamed := not_named_in(HydraConfig.get().overrides.task, config):
+            raise ConfigError("\n".join(unnamed))
         if config.sweep.resume and (done := _done_before(config, folder)) is not None:
             return done
         (folder / ENDED).unlink(missing_ok=True)

@@ -21,8 +21,9 @@ from slime.config.build import field_at, node_classes, read
 from slime.config.choices import group_problems, names_a_group
 from slime.config.compose import compose
 from slime.config.explain import explain
+from slime.config.functions import not_named_on
 from slime.config.groups import BY_NAME, every_field, join
-from slime.config.hydra_keys import hydra_problem
+from slime.config.hydra_keys import hydra_problem, touches_hydra
 from slime.config.names import meant_by
 from slime.config.recipe_values import wrong_in_recipe, wrong_values
 from slime.config.repeated import repeated
@@ -54,7 +55,7 @@ def read_composed(cfg: DictConfig, overrides: Sequence[str]) -> Config:
 
 def _finish(cfg: DictConfig, reader: "_Reader") -> Config:
     config, found = read(cfg, told=reader.refused)
-    lines = dict.fromkeys([*reader.found, *found])
+    lines = dict.fromkeys([*reader.found, *found, *not_named_on(reader.values, config)])
     if lines:
         raise ConfigError("\n".join(lines))
     return config
@@ -79,7 +80,7 @@ class _Reader:
         self.found: list[str] = []
         self.choices: list[str] = []  # overrides that Hydra itself resolves
         self.refused: set[str] = set()  # keys that were given, but not in a way they can be read
-        self._values: list[Override] = []
+        self.values: list[Override] = []
         read: list[Override] = []
         for text in overrides:
             read += self._sort(text)
@@ -96,10 +97,10 @@ class _Reader:
         if not override.key_or_group:
             self.found.append(unreadable(text, ValueError("no key")))
             return []
-        if override.is_sweep_override() and not override.is_hydra_override():
+        if override.is_sweep_override() and not touches_hydra(override):
             self.found.append(_sweep_without_flag(override))
             self._told_about(override.key_or_group)
-        elif override.is_hydra_override():
+        elif touches_hydra(override):
             problems = list(hydra_problem(override, multirun=False))
             self.found += problems
             if not problems:
@@ -114,7 +115,7 @@ class _Reader:
             else:
                 self._told_about(override.key_or_group.replace("/", "."))
         else:
-            self._values.append(override)
+            self.values.append(override)
         return [override]
 
     def _told_about(self, key: str) -> None:
@@ -124,7 +125,7 @@ class _Reader:
     def fitting(self, tree: dict[str, type[Node]]) -> list[Override]:
         """The values that fit their keys in a composition of these classes."""
         fit: list[Override] = []
-        for override in self._values:
+        for override in self.values:
             node = override.key_or_group.rpartition(".")[0]
             if node in self.refused and field_at(override.key_or_group, tree) is None:
                 continue  # the key may well be one of the choice that was misspelt

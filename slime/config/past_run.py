@@ -4,7 +4,6 @@ Defaults may have changed since, keys may have new names, and some the run did n
 """
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +27,15 @@ from slime.config.renamed import with_current_names
 from slime.config.schema import Config, ConfigError, Node
 from slime.config.schema.base import NO_NEUTRAL
 from slime.config.store import register_values
+from slime.reading import read_json
 
 RESOLVED, RECORD = "resolved.yaml", "run.json"
 NAME = "_run_"  # of the recipe that a past run becomes, for as long as one command lasts
 PAST_RUN = f"{RECIPE}={NAME}"
-NOT_AGAIN = ERRAND | {"rollout.save"}  # the run wrote there; another one may not
+NOT_AGAIN = ERRAND | {
+    "rollout.save",  # the run wrote there; another one may not
+    "cluster.allowed_imports",  # a promise of whoever typed it, not of the run
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +208,7 @@ def _literal(value: Any) -> Any:
 
 def _read_record(file: Path) -> dict[str, Any]:
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = read_json(file)
         choices = record["choices"]
         complete = isinstance(choices, dict) and RECIPE in record and "fingerprint" in record
     except (OSError, ValueError, TypeError, KeyError) as error:

@@ -13,20 +13,23 @@ from slime.config.fingerprint import ERRAND
 from slime.config.groups import BY_NAME, BY_NODE, RECIPE, group_that_writes, is_label, join
 from slime.config.names import did_you_mean, unknown_choice
 from slime.config.schema import ConfigError
+from slime.reading import read_yaml_text
 
 _INHERIT = f"/{RECIPE}/"
 _ASKS = re.compile(r"(?<!\\)\$\{[^}]*:")  # ${oc.env:HOME}, ${now:...}
-_CALLED = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # what Hydra would call
+_COMMAND_LINE_ONLY = "cluster.allowed_imports"
+CALLED = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # what Hydra would call
 
 
 def load(file: Path) -> DictConfig:
     """The mapping in the file.  Raises ConfigError, with the line, if there is none."""
     try:
+        read_yaml_text(file)
         recipe = OmegaConf.load(file)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{file}: not valid YAML{line}: {error.problem}") from error
-    except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(recipe, DictConfig):
         raise ConfigError(f"{file}: a recipe is a mapping from keys to values")
@@ -52,6 +55,8 @@ def recipe_problems(recipe: DictConfig) -> Iterator[str]:
             yield "a recipe may not set 'recipe': its name comes from its path"
         elif key in ERRAND:
             yield f"a recipe may not set {key!r}: it says what is done, and a recipe with what"
+    if _sets(values, _COMMAND_LINE_ONLY):
+        yield f"a recipe may not set {_COMMAND_LINE_ONLY}: only the command line does"
     yield from _calls(values, "")
     yield from _misplaced(values, "")
     defaults = values.get("defaults", [])
@@ -87,12 +92,23 @@ def line_of(file: Path, path: str) -> int | None:
     return line
 
 
+def _sets(values: object, path: str) -> bool:
+    """Whether this dotted path has a value, however its keys are joined."""
+    if not isinstance(values, dict):
+        return False
+    return any(
+        str(key) == path
+        or (path.startswith(f"{key}.") and _sets(inner, path.removeprefix(f"{key}.")))
+        for key, inner in values.items()
+    )
+
+
 def _calls(value: object, path: str) -> Iterator[str]:
     """Nothing in slime instantiates what a config names; a recipe is not to look as if it did."""
     if isinstance(value, dict):
         for key, inner in value.items():
             here = f"{path}.{key}" if path else str(key)
-            if str(key).rpartition(".")[2] in _CALLED:
+            if str(key).rpartition(".")[2] in CALLED:
                 yield f"a recipe is data and may not call anything: drop {here}"
             yield from _calls(inner, here)
     elif isinstance(value, list):

@@ -1,5 +1,7 @@
 """Where the train workers of a run meet."""
 
+import errno
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -50,6 +52,7 @@ def meet(rendezvous: Rendezvous) -> torch.device:
             rendezvous.world_size,
             is_master=rendezvous.rank == 0,
             timeout=_PATIENCE,
+            master_listen_fd=_listening(rendezvous) if rendezvous.rank == 0 else None,
         )
         distributed.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
@@ -57,7 +60,7 @@ def meet(rendezvous: Rendezvous) -> torch.device:
             rank=rendezvous.rank,
             world_size=rendezvous.world_size,
         )
-    except (distributed.DistError, ValueError, RuntimeError) as failure:
+    except (distributed.DistError, ValueError, RuntimeError, OSError) as failure:
         raise _explained(failure, rendezvous) from failure
     return device
 
@@ -68,10 +71,17 @@ def part() -> None:
         distributed.destroy_process_group()
 
 
+def _listening(rendezvous: Rendezvous) -> int:
+    """A socket that is the store's from now on; its own would listen on every interface."""
+    place = (rendezvous.address, rendezvous.port)
+    [family, *_], *_ = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
+    return socket.create_server(place, family=family, backlog=rendezvous.world_size + 128).detach()
+
+
 def _explained(failure: Exception, rendezvous: Rendezvous) -> Exception:
     place = f"{rendezvous.address}:{rendezvous.port}"
     reason = str(failure).splitlines()[0]
-    if "EADDRINUSE" in str(failure):
+    if isinstance(failure, OSError) and failure.errno == errno.EADDRINUSE:
         return ConfigError(
             f"cluster.rendezvous_port: {place} is already in use; choose a free port, or 0 for "
             f"any free one"

@@ -24,16 +24,18 @@ from megatron.core.dist_checkpointing.mapping import (
     ShardedTensor,
     ShardedTensorFactory,
 )
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import distributed
 from torch.distributed.checkpoint.api import CheckpointException
 
 from slime.config.schema import ConfigError
-from slime.megatron.checkpoint_files import ReadStrategy, WriteStrategy
+from slime.megatron.checkpoint_files import NoCommonState, ReadStrategy, WriteStrategy
 from slime.megatron.model import LanguageModel
 from slime.megatron.optimizer import Optimizer
 from slime.megatron.random_states import random_states, set_random_states
 
+_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _NUMBERS, _RANDOM = "trainer.json", "random-{rank:05d}.safetensors"
 _MAIN = "optimizer.state.param."  # megatron's distributed optimizer's name of its parameters
 _MAIN_OF_BFLOAT16 = "optimizer.state.fp32_param."  # that of its other optimizers
@@ -114,19 +116,24 @@ def load_checkpoint(model: LanguageModel, optimizer: Optimizer, folder: Path) ->
     """
     try:
         _load_tensors(model, optimizer, folder)
-    except (CheckpointException, CheckpointingException) as other:
+    except (CheckpointException, CheckpointingException, *_UNREADABLE) as other:
         raise ConfigError(
             f"checkpoint.resume: {folder} is not of this model ({_reason(other)})"
         ) from other
     random_file = folder / _RANDOM.format(rank=distributed.get_rank())
-    if random_file.is_file():
-        set_random_states(load_file(random_file))
+    try:
+        if random_file.is_file():
+            set_random_states(load_file(random_file))
+    except (SafetensorError, RuntimeError, *_UNREADABLE) as broken:
+        raise ConfigError(
+            f"checkpoint.resume: {random_file} holds no random states ({_reason(broken)})"
+        ) from broken
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, CheckpointException):  # one for each rank that had any
         error, _ = next(iter(error.failures.values()))
-    return str(error).strip().splitlines()[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _load_tensors(model: LanguageModel, optimizer: Optimizer, folder: Path) -> None:
@@ -152,7 +159,12 @@ def _told(failure: Exception, folder: Path) -> _Told:
 
 def _read(tree: Any, wanted: Tensors, folder: Path) -> None:
     """Put the tensors that are `wanted` of a nested state dict into it."""
-    found = dist_checkpointing.load(wanted, str(folder), sharded_strategy=ReadStrategy())
+    found = dist_checkpointing.load(
+        wanted,
+        str(folder),
+        sharded_strategy=ReadStrategy(),
+        common_strategy=NoCommonState(),
+    )
     for (path, holder, key), wanted_path in zip(list(_leaves(tree)), wanted, strict=True):
         assert wanted_path.endswith(path)
         holder[key] = found[wanted_path]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from megatron.core.dist_checkpointing.strategies.async_utils import AsyncRequest
+from megatron.core.dist_checkpointing.strategies.common import TorchCommonLoadStrategy
 from megatron.core.dist_checkpointing.strategies.state_dict_saver import (
     save_state_dict_async_finalize,
     save_state_dict_async_plan,
@@ -122,12 +123,23 @@ class ReadStrategy(TorchDistLoadShardedStrategy):  # type: ignore[misc]
         return loaded
 
 
+class NoCommonState(TorchCommonLoadStrategy):  # type: ignore[misc]
+    """In the place of what unpickles common.pt: nothing that is needed stands there."""
+
+    def load_common(self, checkpoint_dir: Path) -> dict[str, Any]:  # noqa: ARG002
+        """Called by megatron."""
+        return {}
+
+
 class _Reader(FileSystemReader):
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
         with (Path(self.path) / ".metadata").open("rb") as file:
             metadata = _Unpickler(file).load()
         if not isinstance(metadata, Metadata):
             raise pickle.UnpicklingError(f"{self.path}/.metadata does not describe a checkpoint")
+        for stored in (metadata.storage_data or {}).values():
+            if Path(stored.relative_path).name != stored.relative_path:
+                raise pickle.UnpicklingError(f"{stored.relative_path} is outside of {self.path}")
         return metadata
 
 

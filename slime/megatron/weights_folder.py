@@ -1,6 +1,5 @@
 """The tensors of a Hugging Face folder, read one at a time from safetensors files."""
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +9,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from slime.config.schema import ConfigError
+from slime.model.index import is_weights_file
+from slime.reading import read_json
 
 _INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
@@ -77,7 +78,9 @@ def _files(path: Path) -> list[Path]:
             )
         return [path / _SINGLE]
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        return [path / name for name in sorted(names)]
+        names = set(read_json(index)["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ConfigError(f"model.path: {index} is not an index with a weight_map") from None
+    if not all(is_weights_file(name) for name in names):
+        raise ConfigError(f"model.path: {index} names files outside of its folder")
+    return [path / name for name in sorted(names)]

@@ -47,6 +47,7 @@ def read_architecture(folder: Path) -> Architecture:
     """
     config = ConfigJson(folder)
     family = _family(config)
+    _refuse_what_names_code(config)
     _refuse_what_is_not_implemented(config, family)
     heads = config.count("num_attention_heads")
     hidden_size = config.count("hidden_size")
@@ -96,6 +97,14 @@ def _family(config: ConfigJson) -> str:
             f"architectures is {classes[0]}; only language models (ForCausalLM) are supported"
         )
     return str(family)
+
+
+def _refuse_what_names_code(config: ConfigJson) -> None:
+    """transformers would download attention under the name of a repository, and run it."""
+    for field, value in config.values.items():
+        names = field.endswith(("_implementation", "_implementation_internal"))
+        if names and value not in (None, "sdpa", "eager"):
+            raise config.error(f"{field} is {value!r:.60}, which can name code to run: drop it")
 
 
 def _refuse_what_is_not_implemented(config: ConfigJson, family: str) -> None:

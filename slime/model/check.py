@@ -1,13 +1,14 @@
 """What can be known about model=... before anything heavy is imported."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from slime.config.schema import ConfigError, ModelConfig, ParallelConfig, PathModel
 from slime.model.architecture import read_architecture
+from slime.model.index import is_weights_file
 from slime.model.sizes import problems_of_layout, sizes_of
 from slime.model.unpickle import command, pickled_weights
+from slime.reading import read_json
 
 _GIT_LFS_POINTER = b"version https://git-lfs"
 
@@ -59,6 +60,11 @@ def _folder_problems(folder: Path) -> Iterator[str]:
         if not folder.is_dir():
             return
     yield from _weight_problems(folder)
+    if (folder / "adapter_config.json").exists():
+        yield (
+            f"model.path: {folder} has an adapter_config.json, which stands for another model: "
+            "merge the adapter with merge_and_unload() and save that"
+        )
     if not (folder / "tokenizer.json").is_file():
         yield (
             f"model.path: {folder} has no tokenizer.json; write it with transformers: "
@@ -96,9 +102,16 @@ def _missing_shards(folder: Path) -> Iterator[str]:
     if not index.is_file():
         return
     try:
-        named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        named = set(read_json(index)["weight_map"].values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         yield f"model.path: {index} is not a readable index of weights; download the model again"
+        return
+    strange = [name for name in named if not is_weights_file(name)]
+    if strange:
+        yield (
+            f"model.path: {index} names {strange[0]!r}, which is no *.safetensors file of this "
+            "folder; download the model again"
+        )
         return
     missing = sorted(name for name in named if not (folder / name).is_file())
     if missing:

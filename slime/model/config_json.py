@@ -1,11 +1,11 @@
 """config.json of one Hugging Face folder, read field by field with errors that name both."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from slime.config.schema import ConfigError
+from slime.reading import read_json
 
 
 class ConfigJson:
@@ -21,8 +21,8 @@ class ConfigJson:
                 f"model.path: {folder} has no config.json; give a Hugging Face model folder"
             )
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as broken:
+            values = read_json(path)
+        except (OSError, ValueError) as broken:
             reason = str(broken).splitlines()[0]
             raise ConfigError(f"model.path: {path} is not readable JSON: {reason}") from None
         if not isinstance(values, dict):

@@ -26,10 +26,11 @@ class ExactModel:
         rounded = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=precision,
-            attn_implementation="sdpa",
-            experts_implementation="eager",
+            local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            attn_implementation="sdpa",
+            experts_implementation="eager",
         )
         self._model: Any = rounded.to(torch.float64)
         for module in self._model.modules():

@@ -1,11 +1,12 @@
 """Text to token ids and back, as the model in a folder was taught to read."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from slime.config.schema import ConfigError
+from slime.model.chat import ChatTemplate
+from slime.reading import read_json
 
 
 class Tokenizer:
@@ -15,6 +16,7 @@ class Tokenizer:
         self._tokenizer = tokenizer
         self.end_token_ids = end_token_ids  # any of them ends a response by the model's own will
         self._first = _first_token(tokenizer)
+        self._chat = _chat_template(tokenizer)
 
     def encode(self, text: str) -> list[int]:
         """A prompt's tokens.
@@ -32,21 +34,12 @@ class Tokenizer:
 
         Raises ConfigError when the tokenizer has no chat template or it refuses the messages.
         """
-        if not self._tokenizer.chat_template:
+        if self._chat is None:
             raise ConfigError(
                 "task.path: the file has chat messages but the model's tokenizer has no chat "
                 'template: write {"prompt": text, ...} lines or choose a chat model'
             )
-        try:
-            text: str = self._tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
-        except Exception as refused:  # templates raise what they like
-            reason = str(refused).splitlines()[0] if str(refused) else type(refused).__name__
-            raise ConfigError(
-                f"task.path: the model's chat template refuses a line's messages ({reason})"
-            ) from refused
-        return text
+        return self._chat.render(messages)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of `tokens` without special tokens."""
@@ -159,13 +152,31 @@ def _first_token(tokenizer: Any) -> list[int]:
     return [begin] if with_special[:1] == [begin] and without[:1] != [begin] else []
 
 
+def _chat_template(tokenizer: Any) -> ChatTemplate | None:
+    if not tokenizer.chat_template:
+        return None
+    return ChatTemplate(tokenizer.get_chat_template(), tokenizer.special_tokens_map)
+
+
 def _end_token_ids(folder: Path, tokenizer: Any) -> frozenset[int]:
     """Chat models end a turn and a text with different tokens, written in different files."""
     ids: set[int] = set()
     for name in ("generation_config.json", "config.json"):
         path = folder / name
         if path.is_file():
-            value = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
-            ids.update(value if isinstance(value, list) else [value])
-    ids.add(tokenizer.eos_token_id)
-    return frozenset(i for i in ids if i is not None)
+            ids.update(_ids_in(path))
+    if tokenizer.eos_token_id is not None:
+        ids.add(tokenizer.eos_token_id)
+    return frozenset(ids)
+
+
+def _ids_in(path: Path) -> list[int]:
+    try:
+        value = read_json(path).get("eos_token_id")
+    except (OSError, ValueError, AttributeError) as broken:
+        reason = str(broken).splitlines()[0]
+        raise ConfigError(f"model.path: {path} is not a readable JSON object: {reason}") from None
+    found = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(type(one) is int for one in found):
+        raise ConfigError(f"model.path: {path}: eos_token_id must be token ids, got {value!r:.60}")
+    return found

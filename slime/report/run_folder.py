@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from slime.reading import read_json, read_yaml_text
 from slime.report.run import Origin, Run
 from slime.report.values import Value, flatten
 
@@ -32,7 +33,7 @@ class RunFolder:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 broken += 1
                 continue
             if isinstance(record, dict):
@@ -46,8 +47,8 @@ class RunFolder:
         if not path.is_file():
             return {}
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError):
+            record = read_json(path)
+        except (OSError, ValueError):
             self.notes.append(f"{self.name}: {name} is not JSON")
             return {}
         return record if isinstance(record, dict) else {}
@@ -86,8 +87,8 @@ def _values(folder: RunFolder) -> dict[str, Value] | None:
         folder.notes.append(f"{folder.name}: left out, it has no {RESOLVED}")
         return None
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        tree = yaml.safe_load(read_yaml_text(path))
+    except (yaml.YAMLError, OSError, ValueError):
         tree = None
     if not isinstance(tree, dict):
         folder.notes.append(f"{folder.name}: left out, its {RESOLVED} cannot be read")

@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 from numbers import Real
 
 from slime.config.schema.imported import describe
+from slime.reward.bounds import limit_memory, limited_output
 from slime.reward.build import Reward, load_reward
 
 START_SECONDS = 120.0  # an import that takes longer will not end
@@ -46,10 +47,12 @@ class ScoringStartError(RuntimeError):
 class ScoringProcess:
     """A child that scores with the function at module:name; started at once, ready later."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, max_memory_gib: float) -> None:
         context = multiprocessing.get_context("spawn")  # forking a process with threads can hang
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, path), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=(theirs, path, max_memory_gib), daemon=True
+        )
         # A signal mask is inherited: Ctrl-C goes to the parent alone, which then ends the child.
         # The tracker, which multiprocessing starts with the first child, would lift the mask.
         resource_tracker.ensure_running()
@@ -98,11 +101,12 @@ class ScoringProcess:
         self._pipe.close()
 
 
-def _serve(pipe: Connection, path: str) -> None:
+def _serve(pipe: Connection, path: str, max_memory_gib: float) -> None:
     """The child's main function."""
     threading.Thread(target=_die_with_the_parent, daemon=True).start()
     try:
         function = load_reward(path)
+        limit_memory(max_memory_gib)
     except Exception as failed:
         pipe.send(Failure(describe(failed)))
         return
@@ -119,12 +123,13 @@ def _serve(pipe: Connection, path: str) -> None:
 def score_one(function: Reward, response: str, answer: str) -> Score | Failure:
     """The function's value, or why it has none that can be used."""
     try:
-        value: object = function(response, answer)
+        with limited_output():
+            value: object = function(response, answer)
+        if not isinstance(value, Real):
+            return Failure(f"returned {value!r:.100}, not a number")
+        reward = float(value)  # of a whole number of 400 digits there is none
     except BaseException as failed:  # SystemExit too: it must not end the child
         return Failure(describe(failed))
-    if not isinstance(value, Real):
-        return Failure(f"returned {value!r:.100}, not a number")
-    reward = float(value)
     return Score(reward) if math.isfinite(reward) else Failure(f"returned {reward}")
 
 

@@ -50,7 +50,7 @@ class Scorer:
         self._has_started = False
 
     def __enter__(self) -> Self:
-        self._process = ScoringProcess(self._path)
+        self._process = ScoringProcess(self._path, self._config.max_memory_gib)
         return self
 
     def __exit__(
@@ -106,7 +106,9 @@ class Scorer:
 
     def _asked(self, pairs: Sequence[tuple[str, str]]) -> ScoringProcess:
         """The process, started if there is none, and about to answer these pairs."""
-        process = self._process = self._process or ScoringProcess(self._path)
+        process = self._process = self._process or ScoringProcess(
+            self._path, self._config.max_memory_gib
+        )
         process.send(pairs)
         self._has_started = True
         return process

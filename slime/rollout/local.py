@@ -43,6 +43,7 @@ class LocalEngine(Engine):
             use_safetensors=True,
             # On a CPU grouped products of experts are for some widths only.
             experts_implementation="eager" if device.type == "cpu" else None,
+            attn_implementation="sdpa",  # else config.json may name code to download
         )
         self._model: Any = model.to(device).eval().requires_grad_(False)
         multiply_with_onednn(self._model)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from slime.config.schema import ConfigError
 from slime.data import Finish, Group, Prompt, Rollout, Sample
+from slime.reading import read_json
 from slime.rollout.check import REPLAY_KEY, replay_problems, save_problems, saved_iterations
 from slime.rollout.engine import Sampling
 
@@ -117,7 +118,7 @@ def read_iteration(folder: Path, iteration: int, key: str = REPLAY_KEY) -> Saved
         for problem in replay_problems(folder, iteration + 1):
             raise ConfigError(problem)
     try:
-        index = json.loads((source / INDEX).read_text(encoding="utf-8"))
+        index = read_json(source / INDEX)
         if (index["format"], index["version"]) != (FORMAT, VERSION):
             raise ConfigError(
                 f"{key}: {source} is {index['format']} version {index['version']}; "
@@ -244,6 +245,8 @@ class _Reader:
 
     def _take(self, name: str, count: int) -> Tensor:
         rest = self._rest[name]
+        if type(count) is not int or count < 0:
+            raise ValueError(f"{INDEX} counts {count!r:.30} {name}")
         if len(rest) < count:
             raise ValueError(f"{TENSORS} holds fewer {name} than {INDEX} counts")
         self._rest[name] = rest[count:]

@@ -5,12 +5,15 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from slime.config.schema import ConfigError
 
 Messages = list[dict[str, str]]
+
+MOST_LINE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,21 @@ def read_examples(key: str, path: Path) -> Iterator[Example]:
         raise ConfigError(f"{key}: {path} {what}")
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(_lines(file), start=1):
+                if len(line) > MOST_LINE_BYTES:
+                    raise ConfigError(
+                        f"{key}: {path} line {number}: has more than {MOST_LINE_BYTES} bytes, "
+                        "which no prompt has"
+                    )
                 if line.strip():
                     yield _example(line, f"{key}: {path} line {number}:", first=number == 1)
     except OSError as unreadable:
         raise ConfigError(f"{key}: cannot read {path} ({unreadable.strerror})") from unreadable
+
+
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """No line is read further than it takes to see that it is too long."""
+    return iter(partial(file.readline, MOST_LINE_BYTES + 1), b"")
 
 
 def _example(line: bytes, where: str, *, first: bool) -> Example:

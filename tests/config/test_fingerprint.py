@@ -42,7 +42,8 @@ model: verify
 loss: skip_idle_samples
 parallel: data context tensor pipeline expert sequence layout max_tokens_per_microbatch microbatches
 parallel: distributed_optimizer
-cluster: address rendezvous_port max_restarts engine_timeout_seconds
+reward: max_memory_gib
+cluster: address allowed_imports rendezvous_port max_restarts engine_timeout_seconds
 checkpoint: interval keep_last keep_every resume grace_seconds
 tracking: name samples_per_iteration project group run_name mode uri experiment
 check: shrink replay iteration seed

@@ -457,6 +457,10 @@ ONE_LINE = {
     ),
     "command=plan model=path model.path=/no/where": ("model.path: /no/where is not a folder"),
     "cluster.rendezvous_port=70000": "cluster.rendezvous_port must be in [0, 65535], got 70000",
+    "cluster.allowed_imports=[a-b]": (
+        "cluster.allowed_imports holds 'a-b': write package or package.module"
+    ),
+    "reward.max_memory_gib=0": "reward.max_memory_gib must be a finite number > 0, got 0.0",
     "cluster.max_restarts=-1": "cluster.max_restarts must be a finite number >= 0, got -1",
     "cluster.engine_timeout_seconds=0": (
         "cluster.engine_timeout_seconds must be a finite number > 0, got 0.0"

@@ -3,6 +3,7 @@
 import socket
 from datetime import timedelta
 
+import psutil
 import pytest
 import torch
 from processes import free_port, run_processes
@@ -43,6 +44,19 @@ def test_an_address_that_does_not_exist_is_an_error_that_names_it(monkeypatch):
 def test_workers_meet_and_part_and_may_meet_again():
     ports = free_port(), free_port()
     assert run_processes(2, _meet_twice, ports) == [(3.0, 3.0)] * 2
+
+
+def test_the_meeting_place_is_on_the_address_that_was_asked_for_only():
+    assert run_processes(2, _listening_on, free_port())[0] == {"127.0.0.1"}
+
+
+def _listening_on(rank: int, port: int) -> set[str]:
+    meet(Rendezvous(rank, 2, "127.0.0.1", port))
+    listening = [c for c in psutil.Process().net_connections() if c.status == psutil.CONN_LISTEN]
+    found = {c.laddr.ip for c in listening if c.laddr.port == port}
+    distributed.barrier()
+    part()
+    return found
 
 
 def _meet_twice(rank: int, ports: tuple[int, int]) -> tuple[float, ...]:

@@ -88,12 +88,20 @@ class RewardConfig(Node):
     name: str = MISSING
     failure_value: float = key("the reward of a rollout whose scoring raised or timed out", 0.0)
     timeout_seconds: float = key("how long scoring one rollout may take", 5.0, unit="seconds")
+    max_memory_gib: float = key(
+        "memory that scoring may take, beyond what its process starts with",
+        4.0,
+        trains=False,
+        unit="GiB",
+        since="0.3",
+    )
     overlong: OverlongConfig = node_of(
         "chosen by the reward/overlong group", OverlongConfig, since="0.2"
     )
 
     def problems(self) -> Iterator[str]:
         yield from positive("reward.timeout_seconds", self.timeout_seconds)
+        yield from positive("reward.max_memory_gib", self.max_memory_gib)
         if self.failure_value != self.failure_value or abs(self.failure_value) == float("inf"):
             yield f"reward.failure_value must be a finite number, got {self.failure_value}"
 

@@ -17,6 +17,7 @@ from slime.config.schema.command import Command, PlanConfig, ReportConfig, comma
 from slime.config.schema.loss import LossConfig
 from slime.config.schema.loss_terms import kl_in_reward
 from slime.config.schema.model import ModelConfig
+from slime.config.schema.named_functions import refused_on_a_shared_cluster
 from slime.config.schema.parallel import ParallelConfig
 from slime.config.schema.rollout import (
     Demonstrations,
@@ -115,6 +116,7 @@ class Config(Node):
                 "sweep.resume=true skips what has been trained before: leave it out with "
                 f"command={self.command.name}"
             )
+        yield from refused_on_a_shared_cluster(self.loss, self.reward, self.cluster)
         yield from self._nothing_to_save()
         yield from self._sizes_that_do_not_fit()
         yield from self._nothing_to_learn_from()

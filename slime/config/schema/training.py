@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from slime.config.schema.base import MISSING, Node, key, not_negative, positive
+from slime.config.schema.base import MISSING, Node, key, not_negative, positive, texts
 
 
 class Schedule(Enum):
@@ -104,7 +104,17 @@ class ClusterConfig(Node):
         since="0.3",
     )
 
+    allowed_imports: list[str] = texts(
+        "with cluster.address: packages or modules that loss.function and reward.function may be "
+        "imported from; only the command line may set it",
+        trains=False,
+        since="0.3",
+    )
+
     def problems(self) -> Iterator[str]:
+        for prefix in self.allowed_imports:
+            if not re.fullmatch(r"\w+(\.\w+)*", prefix):
+                yield f"cluster.allowed_imports holds {prefix!r}: write package or package.module"
         if self.address is not None:
             yield from _address_problems(self.address)
         if not 0 <= self.rendezvous_port <= 65535:
