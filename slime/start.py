@@ -182,7 +182,8 @@ def _drawn(
     draws = _build_draws(config, task, tokenizer, sampling)
     held_out = tuple(task.held_out(config.evaluation.prompts))
     scorer = stack.enter_context(Scorer(config.reward))
-    keep = _keep(rollout.save, sampling, beginning)
+    begins = beginning.position.iteration
+    keep = _keep(rollout.save, sampling, beginning.run_directory, begins)
 
     def connect(gpus: GpuShares) -> tuple[RolloutSource, list[Any]]:
         engine, starts = start_engine(
@@ -243,12 +244,12 @@ def _replayed(
 
 
 def _keep(
-    save: str | None, sampling: Sampling, beginning: Beginning
+    save: str | None, sampling: Sampling, run_directory: Path, begins: int
 ) -> Callable[[int, Sequence[Group]], None]:
     if save is None:
         return drop
     folder = Path(save).expanduser()
-    reopen_save_folder(folder, beginning.run_directory, beginning.position.iteration)
+    reopen_save_folder(folder, run_directory, begins)
     return partial(save_iteration, folder, sampling)
 
 

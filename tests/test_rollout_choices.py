@@ -44,7 +44,7 @@ def replay(done, cwd, *arguments):
 
 
 def saved_groups(done):
-    folders = sorted((done.cwd / "saved").iterdir())
+    folders = sorted((done.cwd / "saved").glob("iteration_*"))
     return [json.loads((folder / "rollouts.json").read_text())["groups"] for folder in folders]
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 TOP = (
     "(valid keys: advantage, against, check, checkpoint, cluster, command, evaluation, "
-    "incomplete_step, iterations, loss, max_bad_steps, model, optimizer, parallel, report, "
+    "incomplete_step, iterations, loss, max_bad_steps, model, optimizer, parallel, plan, report, "
     "reward, rollout, run, runs, seed, steps_per_iteration, sweep, task, tracking)"
 )
 LOSS = (

@@ -24,7 +24,7 @@ from slime.config.compose import compose, search_path
 from slime.config.ended import EndedJob, ended_job
 from slime.config.explain import explain
 from slime.config.flags import CommandLine
-from slime.config.hydra_keys import hydra_problems
+from slime.config.hydra_keys import hydra_problems, sets_run_dir
 from slime.config.loader import Loader
 from slime.config.optuna import read_study, study_problems
 from slime.config.overrides import read_command_line
@@ -33,7 +33,7 @@ from slime.config.preflight import check_run, check_sweep
 from slime.config.schema import ConfigError
 from slime.config.store import ROOT_CONFIG
 from slime.config.sweep import read_sweep, sweep_problems
-from slime.config.used_folder import occupied
+from slime.config.used_folder import is_run, occupied
 
 Task = Callable[[DictConfig], float | None]
 
@@ -82,9 +82,12 @@ def show(command_line: CommandLine, conf: Path) -> str:
 
 def _run_one(hydra: Hydra, command_line: CommandLine, task: Task) -> EndedJob:
     # Hydra would stop at the first mistake, and everything would have to be composed once more.
-    read_command_line(hydra.config_loader, command_line.overrides)
+    config = read_command_line(hydra.config_loader, command_line.overrides)
     with _every_problem(hydra.config_loader, command_line):
         cfg = _composed(hydra, list(command_line.overrides), RunMode.RUN)
+    here = Path.cwd()
+    if config.command.trains and not sets_run_dir(command_line.overrides) and is_run(here):
+        cfg.hydra.run.dir = str(here)  # whoever stands in a run means this one
     check_run(cfg)
     with occupied(Path(cfg.hydra.run.dir)):
         done = run_job(

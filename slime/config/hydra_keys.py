@@ -36,6 +36,11 @@ def hydra_problems(overrides: Sequence[Override], *, multirun: bool) -> Iterator
             yield from hydra_problem(override, multirun=multirun)
 
 
+def sets_run_dir(overrides: Sequence[str]) -> bool:
+    """Whether the command line says where the run goes."""
+    return any(text.lstrip("+").startswith(f"{RUN_DIR}=") for text in overrides)
+
+
 def touches_hydra(override: Override) -> bool:
     """Also model@hydra.x=tiny, whose key is not Hydra's."""
     return _is_hydras(override.key_or_group) or _is_hydras(override.package or "")

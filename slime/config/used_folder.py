@@ -18,13 +18,18 @@ _CHECKPOINTS = "checkpoints/iteration-*/manifest.json"
 _TRAIN = [command.name for command in Command if command.trains]
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a run has written its config there."""
+    return (folder / RECORD).is_file()
+
+
 def goes_on(folder: Path, config: Config) -> bool:
     """Whether the run in `folder` goes on; False where there is none.
 
     One that died before there was anything to lose just starts again.
     Raises ConfigError for a run that cannot go on as this one, or is still going on.
     """
-    if not (folder / RECORD).is_file():
+    if not is_run(folder):
         return False
     record, ended = read_json(folder / RECORD), read_ended(folder)
     other_place = "pass hydra.run.dir=<another folder>"

@@ -37,10 +37,13 @@ class Ended:
 
 @pytest.fixture(scope="session")
 def launch():
-    spec = importlib.util.spec_from_file_location("launch", ROOT / "launch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """launch.py as a module, one for all: each would register its checks."""
+    if "launch" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("launch", ROOT / "launch.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        sys.modules["launch"] = module
+    return sys.modules["launch"]
 
 
 @pytest.fixture

@@ -30,7 +30,11 @@ def test_a_right_composition_becomes_a_typed_config(built):
         (["++loss.kl.coefficient=5"], r"^'loss.kl.coefficient' is not used by loss/kl=none; "),
         (["loss.aggregation=constant"], r"select it with loss/aggregation=constant$"),
         (["loss/aggregation=constant"], r"^loss.divisor is required \("),
-        (["~model"], r"^model is required: pass model=tiny\|smollm2_135m\|path$"),
+        (
+            ["~model"],
+            r"^model is required: pass model=tiny\|tiny_moe\|smollm2_135m\|qwen2_5_0_5b\|"
+            r"qwen3_0_6b\|qwen3_4b\|qwen3_30b_a3b\|path$",
+        ),
         (["~iterations"], r"^iterations is required \(how often to generate and train\): "),
         (["~evaluation"], r"^evaluation is required \(it has keys of its own\): "),
         (["iterations=0"], r"^iterations must be at least 1, got 0$"),

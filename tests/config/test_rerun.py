@@ -214,7 +214,7 @@ class LaterAdam(AdamConfig):
     """What slime may have become: a default has changed, and a new key does not default to old."""
 
     learning_rate: float = key("peak learning rate", 0.5)
-    lookahead: int = key("a key of a later version", 5, neutral=0, since="0.3")
+    lookahead: int = key("a key of a later version", 5, neutral=0, since="9.0")
 
 
 def test_a_changed_default_and_a_new_key_do_not_change_a_run_that_is_run_again(

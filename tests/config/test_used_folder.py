@@ -35,6 +35,25 @@ def test_a_run_that_died_goes_on_with_the_same_command(command):
     assert len(record["resumed"]) == 1
 
 
+def test_in_a_run_directory_it_is_that_run_that_goes_on(command, monkeypatch):
+    command(HERE, train=killed)
+    monkeypatch.chdir("here")
+    refused = command("seed=5")
+    assert (refused.exit_code, refused.trained) == (2, [])
+    assert "which cannot go on as this one: seed 0 -> 5" in refused.messages[0]
+    again = command()
+    assert f"going on with the run in {Path.cwd()}" in again.out
+    [(_, directory)] = again.trained
+    assert directory == Path.cwd()
+
+
+def test_in_a_run_directory_another_one_can_be_named(command, monkeypatch):
+    command(HERE, train=killed)
+    monkeypatch.chdir("here")
+    [(_, directory)] = command("hydra.run.dir=../there").trained
+    assert directory.resolve() == Path("../there").resolve()
+
+
 def test_a_layout_may_change_and_what_trains_may_not(command):
     command(HERE, "seed=1", train=killed)
     assert command(HERE, "seed=1", "parallel.tensor=3", train=killed_again).exit_code == 1

@@ -157,8 +157,8 @@ SCALING = (
     Mutation(
         "old log-probs of the tokens that one worker holds",
         "slime/megatron/policy.py",
-        "        self.context_parallel.sum_(whole)\n",
-        "",
+        "values_R.float()\n        self.context_parallel.sum_(whole)\n",
+        "values_R.float()\n",
         _LAYOUTS + "log_probs_before_the_step_are_the_models[cp2]",
     ),
     Mutation(

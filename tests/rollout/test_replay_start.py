@@ -40,7 +40,7 @@ def replayed(tmp_path, tiny_folder, monkeypatch):
     loader = ConfigLoaderImpl(search_path(ROOT / "conf"))
 
     def replayed(groups, *overrides):
-        start._keep("~/saved", SAMPLING)(0, groups)
+        start._keep("~/saved", SAMPLING, tmp_path / "run", 0)(0, groups)
         fitting = {"rollout.temperature": "0.7", "rollout.top_p": "0.9", "iterations": "1"}
         fitting |= dict(override.split("=") for override in overrides)
         replay = ["model=tiny", "rollout/engine=replay", 'rollout.engine.path="~/saved"']
