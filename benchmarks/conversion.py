@@ -52,13 +52,16 @@ def main() -> None:
         "float32.  MiB above what the process holds before the model is built; in brackets with "
         "the pages of the files it reads, which the kernel may drop.\n"
     )
-    print("| model | weights | largest tensor | loading, peak | bar | exporting, peak | bar |")
+    print(
+        "| model | weights | largest tensor | loading | saving | one copy and the largest | "
+        "pushing |"
+    )
     print("|---|---|---|---|---|---|---|")
     for name, model in MODELS.items():
         print(_row(name, model), flush=True)
     print(
-        "\nBars: one copy and the largest tensor for loading; for exporting one copy more, because "
-        "what is exported is a whole file in memory beside the model."
+        "\nLoading and saving go from file to file.  Pushing makes a file in memory for the "
+        "rollout engine, which is one copy more."
     )
 
 
@@ -67,10 +70,10 @@ def _row(name: str, model: Architecture) -> str:
     weights, largest = sum(sizes) / MIB, max(sizes) / MIB
     with tempfile.TemporaryDirectory() as folder:
         _in_own_process("write", name, folder)
-        loading, exporting = json.loads(_in_own_process("measure", name, folder))
+        loading, saving, pushing = json.loads(_in_own_process("measure", name, folder))
     return (
-        f"| {name} | {weights:.0f} | {largest:.0f} | {_shown(loading)} | {weights + largest:.0f} | "
-        f"{_shown(exporting)} | {2 * weights + largest:.0f} |"
+        f"| {name} | {weights:.0f} | {largest:.0f} | {_shown(loading)} | {_shown(saving)} | "
+        f"{weights + largest:.0f} | {_shown(pushing)} |"
     )
 
 
@@ -92,7 +95,7 @@ def write(name: str, folder: Path) -> None:
 
 
 def measure(name: str, folder: Path) -> None:
-    """Prints [[anonymous, with files] while loading, the same while exporting], MiB."""
+    """Prints [anonymous, with files] in MiB while loading, while saving and while pushing."""
     import socket
 
     import torch
@@ -104,7 +107,7 @@ def measure(name: str, folder: Path) -> None:
     from slime.megatron import device_layer
     from slime.megatron.convert import export, load_folder
     from slime.megatron.model import build_model
-    from slime.megatron.shard import encode
+    from slime.megatron.shard import encode, write
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -117,12 +120,14 @@ def measure(name: str, folder: Path) -> None:
     model = build_model(MODELS[name], torch.float32, device, ParallelConfig())
     loading = _peak(lambda: load_folder(model, folder), before)
 
-    def exported() -> bytes:
-        found = export(model, Tensor.detach)
-        return encode(found.described(), found.tensors())
+    found = export(model, Tensor.detach)
 
-    exporting = _peak(exported, before)
-    print(json.dumps([loading, exporting]))
+    def save() -> None:
+        write(folder / "saved", found.described(), found.tensors())
+
+    saving = _peak(save, before)
+    pushing = _peak(lambda: encode(found.described(), found.tensors()), before)
+    print(json.dumps([loading, saving, pushing]))
 
 
 def _peak(work: Callable[[], object], before: tuple[float, float]) -> tuple[float, float]:

@@ -1,14 +1,50 @@
-"""The checkpoints of a run that goes on: when, by whom, and which are kept."""
+"""What a run saves: checkpoints, when and by whom and which are kept, and its model."""
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from slime.checkpoint import NotSavedError, Origin, Position
 from slime.checkpoint.write import abandon, begin, not_saved, prune, seal, trainer_folder
+from slime.cluster.place import get
 from slime.cluster.trainer import Trainer
 from slime.config.schema import CheckpointConfig
+from slime.model.export import WriteShards, write_model_folder
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """The Hugging Face folder that a run leaves.
+
+    Each method raises NotSavedError when the disk does not take it; one that was there stays then.
+    """
+
+    source: Path  # the folder of the starting model, for all that is no weights
+    target: Path
+
+    def of(self, trainer: Trainer, timeout_seconds: float | None = None) -> None:
+        """The current weights; each worker writes its own, a tensor at a time."""
+        self._write(partial(trainer.save_weights, timeout_seconds=timeout_seconds))
+
+    def of_shards(self, shards: Sequence[Any]) -> None:
+        """shards: references to safetensors files, one of which is fetched at a time."""
+
+        def write(folder: Path) -> None:
+            for number, shard in enumerate(shards):
+                if weights := get(shard):
+                    (folder / f"shard-{number:05d}.safetensors").write_bytes(weights)
+
+        self._write(write)
+
+    def _write(self, write_shards: WriteShards) -> None:
+        try:
+            write_model_folder(self.source, self.target.absolute(), write_shards)
+        except OSError as failure:
+            why = failure.strerror or failure
+            raise NotSavedError(f"the model was not saved to {self.target} ({why})") from failure
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,9 @@
 """The training loop, top to bottom: collect rollouts, plan, train, push the weights, again."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ from slime.begin import find_beginning
 from slime.checkpoint import NotSavedError, Position
 from slime.cluster.engine import EngineLostError
 from slime.cluster.lost import WorkersLostError
-from slime.cluster.place import get
 from slime.cluster.restarts import Restarts
 from slime.config.schema import Config
 from slime.data import EMPTY_STEP
 from slime.data.metrics import StepMetrics
 from slime.data.step import kl_penalty_mean
-from slime.model.export import write_model_folder
 from slime.model.prepare import prepare_model
 from slime.report.reward import draw_reward
+from slime.saving import SavedModel
 from slime.start import Beginning, Run, start
 from slime.stop import Stop, StopNow
 from slime.tracking.agreement import agreement_bound
@@ -79,8 +77,8 @@ def _train_with_restarts(
             stop.tell(log.warn)
             try:
                 with start(config, model_folder, log, beginning) as run:
-                    save = partial(write_model_folder, model_folder, run_directory / "model")
-                    outcome = _iterate_and_save(run, stop, save)
+                    model = SavedModel(model_folder, run_directory / "model")
+                    outcome = _iterate_and_save(run, stop, model)
                     log.ended(outcome.state)
                     log.note(restarts.summary())
                     return outcome
@@ -99,48 +97,51 @@ def _log(config: Config, beginning: Beginning) -> RunLog:
     return RunLog(config.tracking, directory, config.iterations, agreement, past)
 
 
-def _iterate_and_save(run: Run, stop: Stop, save: Callable[[Sequence[bytes]], None]) -> Outcome:
+def _iterate_and_save(run: Run, stop: Stop, model: SavedModel) -> Outcome:
     """However the iterations end, the model is saved: nothing that was learned is lost."""
+    try:
+        return _iterate_to_an_end(run, stop, model)
+    except (NotSavedError, EngineLostError) as error:
+        run.log.warn(f"stopping: {error}")
+        return Outcome.failed
+
+
+def _iterate_to_an_end(run: Run, stop: Stop, model: SavedModel) -> Outcome:
     weights = PushedWeights(run.trainer.weights())
     boundary = Boundary(run.begins)
     try:
         _iterate(run, stop, weights, boundary)
         run.log.phase("saving the model")
         with stop.held():
-            save(get(run.trainer.weights()))
+            model.of(run.trainer)
             run.checkpoints.only_the_last()
         return Outcome.finished
     except StopNow:
         run.log.warn("stopped at once: nothing more is saved")
         return Outcome.interrupted
     except KeyboardInterrupt:
-        return _save_on_interrupt(run, boundary.position, save)
+        return _save_on_interrupt(run, boundary.position, model)
     except FloatingPointError as error:
         run.log.warn(f"stopping: {error}; the last weights that were fine are being saved")
-        save(get(weights.proved))
+        model.of_shards(weights.proved)
         return Outcome.failed
-    except (NotSavedError, EngineLostError) as error:
-        run.log.warn(f"stopping: {error}")
-        return Outcome.failed
-    except WorkersLostError:
+    except (NotSavedError, EngineLostError, WorkersLostError):
         raise
     except Exception as error:
         run.log.warn(f"failed ({type(error).__name__}): the model is being saved")
-        with suppress(WorkersLostError, TimeoutError):  # a rank may wait for one that failed
-            save(get(run.trainer.weights(), timeout_seconds=60))
+        with suppress(NotSavedError, WorkersLostError, TimeoutError):
+            model.of(run.trainer, timeout_seconds=60)  # a rank may wait for one that failed
         raise
 
 
-def _save_on_interrupt(
-    run: Run, position: Position, save: Callable[[Sequence[bytes]], None]
-) -> Outcome:
+def _save_on_interrupt(run: Run, position: Position, model: SavedModel) -> Outcome:
     run.log.warn(
         "stopping: a checkpoint and the model are being saved (interrupt again to stop without "
         "that)"
     )
     try:
         run.checkpoints.now(position)
-        save(get(run.trainer.weights()))
+        model.of(run.trainer)
     except StopNow:
         run.log.warn("stopped at once, while a checkpoint or the model was being saved")
     except (NotSavedError, WorkersLostError) as error:

@@ -29,7 +29,7 @@ ALLOWED = {
     "tracking": {"data", "model", "reward", "rollout"},
     "report": {"reading"},
     "cluster": {"data", "rollout", "distributed", "megatron"},
-    "saving": {"checkpoint", "cluster"},
+    "saving": {"checkpoint", "cluster", "model"},
     "start": {
         "data", "plan", "kl_in_reward", "model", "task", "reward", "rollout", "megatron", "cluster",
         "tracking", "checkpoint", "saving",
@@ -39,7 +39,8 @@ ALLOWED = {
         "start",
     },
     "train": {
-        "begin", "checkpoint", "cluster", "data", "model", "report", "start", "stop", "tracking",
+        "begin", "checkpoint", "cluster", "data", "model", "report", "saving", "start", "stop",
+        "tracking",
     },
     "begin": {"checkpoint", "cluster", "start"},
     "job": {"check", "cluster", "config", "memory", "train"},

@@ -21,7 +21,7 @@ from slime.checkpoint.saved import (
 
 
 class NotSavedError(RuntimeError):
-    """A checkpoint could not be written; those before it are as they were."""
+    """A checkpoint or the model could not be written; what was there before is as it was."""
 
 
 def begin(folder: Path, iteration: int) -> Path:

@@ -70,14 +70,17 @@ class TrainActor:
     def export_weights(self) -> bytes:
         return self._worker.export_weights()
 
+    def save_weights(self, folder: "Path") -> str | None:
+        return self._worker.save_weights(folder)
+
     def begin_checkpoint(self, folder: "Path") -> None:
         self._worker.begin_checkpoint(folder)
 
     def has_written_checkpoint(self) -> bool:
         return self._worker.has_written_checkpoint()
 
-    def finish_checkpoint(self) -> None:
-        self._worker.finish_checkpoint()
+    def finish_checkpoint(self) -> "Path":
+        return self._worker.finish_checkpoint()
 
     def load_checkpoint(self, folder: "Path") -> None:
         self._worker.load_checkpoint(folder)

@@ -1,5 +1,6 @@
 """The trainer as the loop sees it: one object, however many ranks stand behind it."""
 
+import errno
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +74,14 @@ class Trainer:
         """References to the safetensors shards of the current weights, under Hugging Face names."""
         return [actor.export_weights.remote() for actor in self.actors]
 
+    def save_weights(self, folder: Path, timeout_seconds: float | None = None) -> None:
+        """Write what weights() refers to into `folder`: every worker its part, to the disk.
+
+        Raises OSError when the disk does not take it, or not all of it is seen here.
+        """
+        names = get([a.save_weights.remote(folder) for a in self.actors], timeout_seconds)
+        _refuse_other_disks(folder, [name for name in names if name is not None])
+
     def begin_checkpoint(self, folder: Path) -> None:
         """Every worker has copied what it will write to `folder` when this returns."""
         get([actor.begin_checkpoint.remote(folder) for actor in self.actors])
@@ -82,8 +91,9 @@ class Trainer:
         return all(get([actor.has_written_checkpoint.remote() for actor in self.actors]))
 
     def finish_checkpoint(self) -> None:
-        """All of it is in `folder`.  Raises OSError when the disk did not take it."""
-        get([actor.finish_checkpoint.remote() for actor in self.actors])
+        """All of it is in the folder.  Raises OSError as save_weights() does."""
+        for file in get([actor.finish_checkpoint.remote() for actor in self.actors]):
+            _refuse_other_disks(file.parent, [file.name])
 
     def load_checkpoint(self, folder: Path) -> None:
         """Go on from there.  Raises ConfigError for a checkpoint of another model."""
@@ -116,6 +126,16 @@ class Trainer:
             log_probs = answers[speaker(rank, self.parallel)]
             found |= {id(s): values for s, values in zip(samples, log_probs, strict=True)}
         return replace(step, samples=tuple(attach(s, found[id(s)]) for s in step.samples))
+
+
+def _refuse_other_disks(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise OSError(
+                errno.ENOENT,
+                f"a train worker wrote {name} where it is not seen from here: the run directory "
+                "must be on a file system that all machines share",
+            )
 
 
 def _set_old(sample: TrainSample, log_probs_R: Tensor) -> TrainSample:

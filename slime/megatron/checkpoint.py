@@ -69,6 +69,7 @@ class Checkpoint:
             raise OSError(*_told(failure, folder)) from failure
         self._random, self._steps = random_states(), optimizer.steps
         self._folder = folder
+        self._random_file = folder / _RANDOM.format(rank=distributed.get_rank())
         self._failure: _Told | None = None
         self._thread = threading.Thread(target=self._write, name="checkpoint")
         self._thread.start()
@@ -78,8 +79,8 @@ class Checkpoint:
         """Whether this rank would not have to wait in finish()."""
         return not self._thread.is_alive()
 
-    def finish(self) -> None:
-        """Wait until all ranks have written.
+    def finish(self) -> Path:
+        """Wait until all ranks have written.  -> the file that only this one has written
 
         Raises OSError, the same on every rank, when one of them could not.
         """
@@ -91,6 +92,7 @@ class Checkpoint:
                 raise OSError(*failure)
         for finalize in self._request.finalize_fns:
             finalize()
+        return self._random_file
 
     def _write(self) -> None:
         try:
@@ -101,9 +103,8 @@ class Checkpoint:
 
     def _write_numbers(self) -> None:
         """What is no tensor of the model, and small."""
-        rank = distributed.get_rank()
-        save_file(self._random, self._folder / _RANDOM.format(rank=rank))
-        if rank == 0:
+        save_file(self._random, self._random_file)
+        if distributed.get_rank() == 0:
             numbers = json.dumps({"optimizer_steps": self._steps})
             (self._folder / _NUMBERS).write_text(numbers + "\n", encoding="utf-8")
 

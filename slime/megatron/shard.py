@@ -1,13 +1,14 @@
-"""A safetensors file in memory, filled one tensor after the other.
+"""A safetensors file, in memory or on the disk, filled one tensor after the other.
 
-safetensors' own function wants all tensors at once, beside the bytes that it makes of them; here
-there are the bytes and one tensor.
+safetensors' own functions want all tensors at once; here there is never more than one.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from math import prod
+from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
@@ -18,24 +19,44 @@ _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16"}
 _ALIGNMENT = 8  # of the header, in bytes
 
 
-def encode(described: Sequence[Described], tensors: Iterable[tuple[str, Tensor]]) -> bytes:
-    """described: of every tensor, in the order in which they come.
+Tensors = Iterator[tuple[str, Tensor]]
 
+
+def encode(described: Sequence[Described], tensors: Tensors) -> bytes:
+    """The file in memory.
+
+    described: of every tensor, in the order in which they come.
     Raises ValueError when one comes that is not the described one.
     """
-    header = _header(described)
-    total = len(header) + sum(_bytes_of(one) for one in described)
     file = BytesIO()
-    file.seek(total - 1)
+    file.seek(len(_header(described)) + sum(_bytes_of(one) for one in described) - 1)
     file.write(b"\0")  # all of the room at once, so that it never has to grow
     file.seek(0)
-    file.write(header)
+    _fill(file, described, tensors)
+    return file.getvalue()
+
+
+def write(path: Path, described: Sequence[Described], tensors: Tensors) -> None:
+    """The file on the disk; also raises OSError, but goes through all tensors all the same.
+
+    Other ranks may have a part in making each of them, and would wait.
+    """
+    try:
+        with path.open("wb") as file:
+            _fill(file, described, tensors)
+    except OSError:
+        for _ in tensors:
+            pass
+        raise
+
+
+def _fill(file: BinaryIO, described: Sequence[Described], tensors: Tensors) -> None:
+    file.write(_header(described))
     for one, (name, tensor) in zip(described, tensors, strict=True):
         if (one.name, one.shape, one.dtype) != (name, tuple(tensor.shape), tensor.dtype):
             raise ValueError(f"{one} was announced, but {name} {list(tensor.shape)} came")
         flat = tensor.detach().cpu().contiguous().flatten()
         file.write(flat.view(torch.uint8).numpy().data)
-    return file.getvalue()
 
 
 def _bytes_of(one: Described) -> int:

@@ -35,7 +35,7 @@ from slime.distributed.rendezvous import Rendezvous, meet, part
 from slime.loss import LossOutput, MetricSums, build_loss
 from slime.megatron import device_layer
 from slime.megatron.checkpoint import Checkpoint, load_checkpoint
-from slime.megatron.convert import export, export_experts, load_folder
+from slime.megatron.convert import Described, export, export_experts, load_folder
 from slime.megatron.gradients import gather_gradients, gradient_of
 from slime.megatron.memory import enough_memory
 from slime.megatron.metrics import step_metrics
@@ -43,7 +43,7 @@ from slime.megatron.model import LanguageModel, build_model
 from slime.megatron.optimizer import build_optimizer
 from slime.megatron.passes import accumulate_gradients, build_forward, read_hidden_states
 from slime.megatron.policy import Policy
-from slime.megatron.shard import encode
+from slime.megatron.shard import Tensors, encode, write
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import read_architecture
 from slime.model.precision import dtype_of
@@ -68,6 +68,7 @@ class TrainWorker:
                 f"parallel asks for {spec.parallel.workers} workers, but "
                 f"{rendezvous.world_size} meet"
             )
+        self._rank = rendezvous.rank
         self._parallel = spec.parallel
         self._loss = build_loss(spec.loss)
         self._padding = build_padding(spec.parallel)
@@ -158,6 +159,19 @@ class TrainWorker:
         """
         return self._exported(Tensor.detach)
 
+    def save_weights(self, folder: Path) -> str | None:
+        """Write what export_weights() gives to a file in `folder`, a tensor at a time.
+
+        -> its name; in their order they are in that of the ranks.  None where there is nothing.
+        Raises OSError when the disk does not take it.
+        """
+        found = self._export(Tensor.detach)
+        if found is None:
+            return None
+        name = f"rank-{self._rank:05d}.safetensors"
+        write(folder / name, *found)
+        return name
+
     def begin_checkpoint(self, folder: Path) -> None:
         """Copy what determines the future of this rank; it is written to `folder` meanwhile.
 
@@ -169,9 +183,12 @@ class TrainWorker:
         """Whether this rank has written its part of the checkpoint that was begun."""
         return self._checkpoint.is_written
 
-    def finish_checkpoint(self) -> None:
-        """Wait until every rank has written.  Raises OSError, on all of them, if one could not."""
-        self._checkpoint.finish()
+    def finish_checkpoint(self) -> Path:
+        """Wait until every rank has written.  -> the file of this one's own
+
+        Raises OSError, on all of them, if one could not.
+        """
+        return self._checkpoint.finish()
 
     def load_checkpoint(self, folder: Path) -> None:
         """Go on from what workers of any layout have written to `folder`.
@@ -243,17 +260,24 @@ class TrainWorker:
 
     def _exported(self, value_of: Callable[[Tensor], Tensor]) -> bytes:
         """As a safetensors file; b"" where another rank has the same."""
+        found = self._export(value_of)
+        return encode(*found) if found is not None else b""
+
+    def _export(
+        self, value_of: Callable[[Tensor], Tensor]
+    ) -> tuple[list[Described], Tensors] | None:
+        """What this rank hands out; None where another one has the same."""
         if self._step_parallel.rank >= self._expert_parallel.size:
-            return b""
+            return None
         # The first workers of a step hold every expert once between them, and the rest alike.
         chosen = export if self._step_parallel.rank == 0 else export_experts
         exported = chosen(self._model, value_of)
         described = exported.described()
         if self._tensor_parallel.rank == 0:
-            return encode(described, exported.tensors()) if described else b""
+            return (described, exported.tensors()) if described else None
         for _ in exported.tensors():
             pass  # the first tensor-parallel rank is gathering
-        return b""
+        return None
 
 
 def _to_predict(tokens: Sequence[int]) -> TrainSample:

@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -22,12 +23,22 @@ def source(tmp_path):
     return folder
 
 
+def shards(*contents):
+    """Writes a file for each of them."""
+
+    def write(folder):
+        for number, tensors in enumerate(contents):
+            safetensors.torch.save_file(tensors, folder / f"rank-{number:05d}.safetensors")
+
+    return write
+
+
 def weights(dtype):
-    return safetensors.torch.save({"w": torch.ones(2, dtype=dtype)})
+    return shards({"w": torch.ones(2, dtype=dtype)})
 
 
 def test_settings_are_kept_and_every_old_weight_stays_behind(source, tmp_path):
-    write_model_folder(source, tmp_path / "model", [b"", weights(torch.float32)])
+    write_model_folder(source, tmp_path / "model", weights(torch.float32))
     assert {p.name for p in (tmp_path / "model").iterdir()} == {
         "config.json", "tokenizer.json", "chat_template.jinja", "model.safetensors",
     }  # fmt: skip
@@ -39,29 +50,42 @@ def test_settings_are_kept_and_every_old_weight_stays_behind(source, tmp_path):
     ("dtype", "name"), [(torch.float32, "float32"), (torch.bfloat16, "bfloat16")]
 )
 def test_config_json_names_the_dtype_of_the_new_weights(source, tmp_path, dtype, name):
-    write_model_folder(source, tmp_path / "model", [weights(dtype)])
+    write_model_folder(source, tmp_path / "model", weights(dtype))
     config = json.loads((tmp_path / "model" / "config.json").read_text())
     assert config == {"model_type": "llama", "dtype": name}
 
 
 def test_a_read_only_source_folder_does_not_make_a_read_only_copy(source, tmp_path):
     source.chmod(0o555)
-    write_model_folder(source, tmp_path / "model", [weights(torch.float32)])
+    write_model_folder(source, tmp_path / "model", weights(torch.float32))
     assert (tmp_path / "model").stat().st_mode & 0o200
 
 
 def test_an_earlier_model_of_that_name_is_replaced_as_a_whole(source, tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "stale.json").write_text("{}")
-    write_model_folder(source, tmp_path / "model", [weights(torch.float32)])
+    write_model_folder(source, tmp_path / "model", weights(torch.float32))
     assert not (tmp_path / "model" / "stale.json").exists()
     assert not list(tmp_path.glob(".model*"))
 
 
+def test_where_the_weights_cannot_be_written_the_earlier_model_stays(source, tmp_path):
+    write_model_folder(source, tmp_path / "model", weights(torch.float32))
+
+    def full(folder):
+        (folder / "rank-00000.safetensors").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "no space")
+
+    with pytest.raises(OSError, match="no space"):
+        write_model_folder(source, tmp_path / "model", full)
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+    assert not list(tmp_path.glob(".model*"))
+
+
 def test_several_shards_are_written_as_transformers_does(source, tmp_path):
-    first = safetensors.torch.save({"a": torch.ones(3), "b": torch.zeros(2)})
-    second = safetensors.torch.save({"c": torch.full((4,), 2.0)})
-    write_model_folder(source, tmp_path / "model", [first, b"", second])
+    first = {"a": torch.ones(3), "b": torch.zeros(2)}
+    second = {"c": torch.full((4,), 2.0)}
+    write_model_folder(source, tmp_path / "model", shards(first, second))
     folder = tmp_path / "model"
     index = json.loads((folder / "model.safetensors.index.json").read_text())
     assert index["metadata"] == {"total_size": 4 * (3 + 2 + 4)}
