@@ -10,7 +10,7 @@ from typing import Any
 
 from slime.checkpoint import FOLDER, Checkpoint, Origin, Position, newest, open_checkpoint
 from slime.checkpoint.saved import TRAINER, all_of
-from slime.checkpoint.write import abandon_all, begin, seal, set_aside
+from slime.checkpoint.write import abandon_all, begin, point_to, seal, set_aside
 from slime.cluster.restarts import Restarts
 from slime.config.schema import CheckpointConfig, ConfigError
 from slime.start import Beginning
@@ -38,6 +38,7 @@ def find_beginning(config: CheckpointConfig, run_directory: Path, warn: Warn) ->
         if path == found.folder:
             break
         set_aside(path)
+        point_to(found.folder)
     restarts = Restarts(found.position.engine_restarts, found.position.trainer_restarts, warn)
     return Beginning(run_directory, found, is_new, restarts)
 

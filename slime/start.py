@@ -151,7 +151,6 @@ def start(config: Config, model_folder: Path, log: RunLog, beginning: Beginning)
             checkpoints=checkpoints,
             log=log,
         )
-        trainer.close()
 
 
 def _verify(config: Config, folder: Path, trainer: Trainer, source: RolloutSource) -> None:

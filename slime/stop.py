@@ -1,11 +1,13 @@
 """Ctrl-C, and SIGTERM as clusters send it: the run ends well, and within its time of grace."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Self
 
 _ENDING_SECONDS = 5.0  # of the grace that are kept for ending the workers
+_INTERRUPTED = 130  # exit code
 
 
 class StopNow(KeyboardInterrupt):
@@ -15,13 +17,19 @@ class StopNow(KeyboardInterrupt):
 class Stop:
     """Inside the block the first interrupt raises KeyboardInterrupt, or waits where one is held.
 
-    A second one and the end of the grace raise StopNow, wherever that is.
+    A second one and the end of the grace raise StopNow, wherever that is; what waits for Ray gets a
+    plain KeyboardInterrupt then, so ask `is_over`.  After that interrupts change nothing, and a
+    process that has not ended when all of the grace is over is given up: its workers end with it.
     """
 
-    def __init__(self, grace_seconds: float) -> None:
-        self._patience_seconds = max(grace_seconds - _ENDING_SECONDS, grace_seconds / 2)
+    def __init__(self, grace_seconds: float, give_up: Callable[[], None] | None = None) -> None:
+        """give_up: for tests, in the place of ending this process at once."""
+        self._ending_seconds = min(_ENDING_SECONDS, grace_seconds / 2)
+        self._patience_seconds = grace_seconds - self._ending_seconds
+        self._give_up = give_up or _leave
         self._asked = False
         self._holds = 0
+        self.is_over = False
         self._say: Callable[[str], None] = lambda _text: None
         self._before: dict[signal.Signals, Any] = {}
 
@@ -55,8 +63,10 @@ class Stop:
             raise KeyboardInterrupt
 
     def _interrupt(self, *_: object) -> None:
+        if self.is_over:
+            return
         if self._asked:
-            raise StopNow
+            self._end_now()
         self._asked = True
         signal.setitimer(signal.ITIMER_REAL, self._patience_seconds)
         if not self._holds:
@@ -64,4 +74,17 @@ class Stop:
         self._say("stopping as soon as this is done (interrupt again to stop at once)")
 
     def _grace_is_over(self, *_: object) -> None:
+        if self.is_over:
+            self._give_up()
+        else:
+            self._end_now()
+
+    def _end_now(self) -> None:
+        self.is_over = True
+        signal.setitimer(signal.ITIMER_REAL, self._ending_seconds)
         raise StopNow
+
+
+def _leave() -> None:
+    """Ray's processes end when this one is no more; nothing here is waited for."""
+    os._exit(_INTERRUPTED)

@@ -1,45 +1,29 @@
 """The training loop, top to bottom: collect rollouts, plan, train, push the weights, again."""
 
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from enum import IntEnum
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from slime.begin import find_beginning
-from slime.checkpoint import NotSavedError, Position
-from slime.cluster.engine import EngineLostError
+from slime.checkpoint import Position
 from slime.cluster.lost import WorkersLostError
 from slime.cluster.restarts import Restarts
 from slime.config.schema import Config
 from slime.data import EMPTY_STEP
 from slime.data.metrics import StepMetrics
 from slime.data.step import kl_penalty_mean
+from slime.ends import Boundary, Outcome, PushedWeights, iterate_and_save
 from slime.model.prepare import prepare_model
 from slime.report.reward import draw_reward
 from slime.saving import SavedModel
 from slime.start import Beginning, Run, start
-from slime.stop import Stop, StopNow
+from slime.stop import Stop
 from slime.tracking.agreement import agreement_bound
 from slime.tracking.clock import Clock
 from slime.tracking.records import Recovery, Times, rollout_metrics
 from slime.tracking.run_log import RunLog, StepNumber
 from slime.tracking.tracker import RunState
-
-
-class Outcome(IntEnum):
-    """How a run ended; the value is the exit code."""
-
-    finished = 0
-    failed = 1  # told in a line; the weights that are saved are the last that were fine
-    interrupted = 130
-
-    @property
-    def state(self) -> RunState:
-        """What the trackers call it."""
-        return RunState[self.name]
 
 
 def train(config: Config, run_directory: Path) -> int:
@@ -55,9 +39,14 @@ def train(config: Config, run_directory: Path) -> int:
         try:
             return _train_with_restarts(config, run_directory, model_folder, stop)
         finally:
-            picture = run_directory / "reward.png"
-            if draw_reward(run_directory / "metrics.jsonl", picture, title=run_directory.name):
-                print(f"this run is in {run_directory}", flush=True)
+            _draw(run_directory)
+
+
+def _draw(run_directory: Path) -> None:
+    picture = run_directory / "reward.png"
+    with suppress(OSError):  # that the disk is full has been told
+        if draw_reward(run_directory / "metrics.jsonl", picture, title=run_directory.name):
+            print(f"this run is in {run_directory}", flush=True)
 
 
 def _train_with_restarts(
@@ -78,7 +67,9 @@ def _train_with_restarts(
             try:
                 with start(config, model_folder, log, beginning) as run:
                     model = SavedModel(model_folder, run_directory / "model")
-                    outcome = _iterate_and_save(run, stop, model)
+                    outcome = iterate_and_save(run, stop, model, _iterate)
+                    if outcome is Outcome.finished:
+                        run.trainer.close()
                     log.ended(outcome.state)
                     log.note(restarts.summary())
                     return outcome
@@ -97,59 +88,7 @@ def _log(config: Config, beginning: Beginning) -> RunLog:
     return RunLog(config.tracking, directory, config.iterations, agreement, past)
 
 
-def _iterate_and_save(run: Run, stop: Stop, model: SavedModel) -> Outcome:
-    """However the iterations end, the model is saved: nothing that was learned is lost."""
-    try:
-        return _iterate_to_an_end(run, stop, model)
-    except (NotSavedError, EngineLostError) as error:
-        run.log.warn(f"stopping: {error}")
-        return Outcome.failed
-
-
-def _iterate_to_an_end(run: Run, stop: Stop, model: SavedModel) -> Outcome:
-    weights = PushedWeights(run.trainer.weights())
-    boundary = Boundary(run.begins)
-    try:
-        _iterate(run, stop, weights, boundary)
-        run.log.phase("saving the model")
-        with stop.held():
-            model.of(run.trainer)
-            run.checkpoints.only_the_last()
-        return Outcome.finished
-    except StopNow:
-        run.log.warn("stopped at once: nothing more is saved")
-        return Outcome.interrupted
-    except KeyboardInterrupt:
-        return _save_on_interrupt(run, boundary.position, model)
-    except FloatingPointError as error:
-        run.log.warn(f"stopping: {error}; the last weights that were fine are being saved")
-        model.of_shards(weights.proved)
-        return Outcome.failed
-    except (NotSavedError, EngineLostError, WorkersLostError):
-        raise
-    except Exception as error:
-        run.log.warn(f"failed ({type(error).__name__}): the model is being saved")
-        with suppress(NotSavedError, WorkersLostError, TimeoutError):
-            model.of(run.trainer, timeout_seconds=60)  # a rank may wait for one that failed
-        raise
-
-
-def _save_on_interrupt(run: Run, position: Position, model: SavedModel) -> Outcome:
-    run.log.warn(
-        "stopping: a checkpoint and the model are being saved (interrupt again to stop without "
-        "that)"
-    )
-    try:
-        run.checkpoints.now(position)
-        model.of(run.trainer)
-    except StopNow:
-        run.log.warn("stopped at once, while a checkpoint or the model was being saved")
-    except (NotSavedError, WorkersLostError) as error:
-        run.log.warn(str(error))
-    return Outcome.interrupted
-
-
-def _iterate(run: Run, stop: Stop, weights: "PushedWeights", boundary: "Boundary") -> None:
+def _iterate(run: Run, stop: Stop, weights: PushedWeights, boundary: Boundary) -> None:
     bad_steps = BadSteps(run.max_bad_steps, run.begins.bad_steps)
     numbers = count(run.begins.step)
     for iteration in range(run.begins.iteration, run.iterations):
@@ -165,6 +104,7 @@ def _iterate(run: Run, stop: Stop, weights: "PushedWeights", boundary: "Boundary
         steps = run.prepare(run.plan(selection.trained))  # weights are fixed here, for whole steps
         steps = steps or [EMPTY_STEP]
         with stop.held():  # an interrupt waits: between iterations a run is resumed exactly
+            boundary.position = None
             for step in steps[:-1]:
                 metrics = run.trainer.train(step)
                 run.log.step(StepNumber(iteration, next(numbers)), metrics)
@@ -191,6 +131,7 @@ def _iterate(run: Run, stop: Stop, weights: "PushedWeights", boundary: "Boundary
             boundary.position = _position(run, iteration + 1, number + 1, bad_steps)
             run.checkpoints.after(boundary.position)
         stop.check()
+    assert boundary.position is not None
     run.checkpoints.now(boundary.position)
     _evaluate(run, trained=run.iterations)
 
@@ -215,31 +156,6 @@ def _position(run: Run, iterations: int, steps: int, bad_steps: "BadSteps") -> P
         lengths=past.lengths,
         tracker=past.tracker,
     )
-
-
-@dataclass(slots=True)
-class Boundary:
-    """Where the run stood when its last iteration had ended."""
-
-    position: Position
-
-
-class PushedWeights:
-    """The weights the engine generates with, and the last ones that are known to be fine.
-
-    A step with a finite loss and gradient can still ruin the weights; that shows when the engine
-    generates with them.
-    """
-
-    def __init__(self, start: Sequence[Any]) -> None:
-        self.pushed = self.proved = start
-
-    def push(self, shards: Sequence[Any]) -> None:
-        self.pushed = shards
-
-    def prove(self) -> None:
-        """The engine has generated with the pushed weights."""
-        self.proved = self.pushed
 
 
 class BadSteps:

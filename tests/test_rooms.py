@@ -29,7 +29,9 @@ ALLOWED = {
     "tracking": {"data", "model", "reward", "rollout"},
     "report": {"reading"},
     "cluster": {"data", "rollout", "distributed", "megatron"},
-    "saving": {"checkpoint", "cluster", "model"},
+    "background": set(),
+    "saving": {"background", "checkpoint", "cluster", "model"},
+    "ends": {"checkpoint", "cluster", "saving", "start", "stop", "tracking"},
     "start": {
         "data", "plan", "kl_in_reward", "model", "task", "reward", "rollout", "megatron", "cluster",
         "tracking", "checkpoint", "saving",
@@ -39,8 +41,8 @@ ALLOWED = {
         "start",
     },
     "train": {
-        "begin", "checkpoint", "cluster", "data", "model", "report", "saving", "start", "stop",
-        "tracking",
+        "begin", "checkpoint", "cluster", "data", "ends", "model", "report", "saving", "start",
+        "stop", "tracking",
     },
     "begin": {"checkpoint", "cluster", "start"},
     "job": {"check", "cluster", "config", "memory", "train"},

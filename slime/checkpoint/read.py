@@ -21,7 +21,7 @@ def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
         try:
             return _whole(path)
         except DamagedError as damaged:
-            warn(f"{path} is damaged ({damaged}): the one before it is used")
+            warn(f"{path} is damaged ({damaged}): the one before it is looked at")
     return None
 
 

@@ -107,15 +107,27 @@ def read_manifest(folder: Path) -> tuple[Checkpoint, dict[str, dict[str, Any]]]:
 
 def check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
     """Raises DamagedError unless every file has the size and the content that it was saved with."""
-    for name, facts in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise DamagedError(f"{name} is missing")
-        size = path.stat().st_size
-        if size != facts["bytes"]:
-            raise DamagedError(f"{name} has {size} bytes instead of {facts['bytes']}")
-        if sha256_of(path) != facts["sha256"]:
-            raise DamagedError(f"{name} is not as it was written")
+    try:
+        for name, facts in files.items():
+            _check_file(folder, name, facts["bytes"], facts["sha256"])
+    except DamagedError:
+        raise
+    except OSError as unreadable:
+        why = unreadable.strerror or unreadable
+        raise DamagedError(f"{unreadable.filename} cannot be read: {why}") from unreadable
+    except (TypeError, KeyError, AttributeError, ValueError) as broken:
+        raise DamagedError(f"{MANIFEST} does not say what its files are") from broken
+
+
+def _check_file(folder: Path, name: str, size: int, sha256: str) -> None:
+    path = folder / name
+    if not path.is_file():
+        raise DamagedError(f"{name} is missing")
+    there = path.stat().st_size
+    if there != size:
+        raise DamagedError(f"{name} has {there} bytes instead of {size}")
+    if sha256_of(path) != sha256:
+        raise DamagedError(f"{name} is not as it was written")
 
 
 def files_of(folder: Path) -> Iterator[Path]:

@@ -60,7 +60,7 @@ def seal(aside: Path, origin: Origin, position: Position) -> Path:
     target = aside.parent / name_of(position.iteration)
     aside.rename(target)
     _to_disk(target.parent)
-    _point_to(target)
+    point_to(target)
     return target
 
 
@@ -107,7 +107,8 @@ def not_saved(folder: Path, failure: OSError) -> NotSavedError:
     return NotSavedError(f"no checkpoint was saved, {what}; the newest one there is: {last}")
 
 
-def _point_to(target: Path) -> None:
+def point_to(target: Path) -> None:
+    """`latest` names this checkpoint."""
     aside = target.parent / f".{LATEST}.{os.getpid()}"
     aside.write_text(f"{target.name}\n", encoding="utf-8")
     _to_disk(aside)

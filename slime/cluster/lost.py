@@ -1,5 +1,6 @@
 """Workers that are no more: how that shows, and what is told about it."""
 
+from textwrap import shorten
 from typing import Any
 
 import ray
@@ -38,7 +39,7 @@ def explained(death: Exception) -> WorkersLostError:
             "parallel.max_tokens_per_microbatch"
         )
     lines = [line.strip() for line in str(death).splitlines() if line.strip()]
-    return WorkersLostError(lines[-1][:200] if lines else type(death).__name__)
+    return WorkersLostError(shorten(lines[-1], 200) if lines else type(death).__name__)
 
 
 def ray_is_up() -> bool:

@@ -45,13 +45,11 @@ def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iter
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     terminate = signal.getsignal(signal.SIGTERM)
     actors = train_workers + engines
-    if config.address is None:
-        for problem in crowd_problems(train_workers):
-            raise ConfigError(problem)
-        end = _private_ray(max(actors, cores()))
-    else:
-        end_kept_ray()
-        end = _join(config.address)
+    try:
+        end = _ray_for(config, train_workers, actors)
+    except SystemExit as ended:  # by SIGTERM, for which Ray has a handler while it starts
+        ray.shutdown()
+        raise KeyboardInterrupt from ended
     # Ray has put a handler of its own there, which exits at once; ours lets a run end well.
     signal.signal(signal.SIGTERM, terminate)
     try:
@@ -65,6 +63,16 @@ def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iter
         yield gpu_shares(int(free.get("GPU", 0)), train_workers, engines)
     finally:
         end()
+
+
+def _ray_for(config: ClusterConfig, train_workers: int, actors: int) -> Callable[[], None]:
+    """-> what ends the job there"""
+    if config.address is not None:
+        end_kept_ray()
+        return _join(config.address)
+    for problem in crowd_problems(train_workers):
+        raise ConfigError(problem)
+    return _private_ray(max(actors, cores()))
 
 
 def gpu_shares(gpus: int, train_workers: int, engines: int) -> GpuShares:

@@ -2,8 +2,10 @@
 
 import errno
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import ray
@@ -19,16 +21,22 @@ from slime.distributed.ranks import data_rank, speaker
 from slime.distributed.rendezvous import Rendezvous
 from slime.megatron.spec import TrainWorkerSpec
 
+_CLOSE_SECONDS = 10.0
+
 Shares = Sequence[Sequence[MicroBatch]]  # [data-parallel rank][micro-batch]
 
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """All train workers.  Every call runs on all of them and returns when the last is done."""
+    """All train workers.  Every call runs on all of them and returns when the last is done.
+
+    Threads may call: the workers get all calls in the same order.
+    """
 
     actors: tuple[Any, ...]
     parallel: ParallelConfig
     share: Sharing
+    turn: Lock = field(default_factory=Lock)
 
     def train(self, step: Step) -> StepMetrics:
         """One optimizer step.  A step without any active token is skipped."""
@@ -67,50 +75,60 @@ class Trainer:
 
     def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """What follows each token, under the current weights.  -> per sequence, [T, V] float32"""
-        answers: list[list[Tensor]] = get([a.logits.remote(sequences) for a in self.actors])
+        answers: list[list[Tensor]] = get(self._ask(lambda a: a.logits.remote(sequences)))
         return next(answer for answer in answers if answer)
 
     def weights(self) -> list[Any]:
         """References to the safetensors shards of the current weights, under Hugging Face names."""
-        return [actor.export_weights.remote() for actor in self.actors]
+        return self._ask(lambda actor: actor.export_weights.remote())
 
     def save_weights(self, folder: Path, timeout_seconds: float | None = None) -> None:
         """Write what weights() refers to into `folder`: every worker its part, to the disk.
 
         Raises OSError when the disk does not take it, or not all of it is seen here.
         """
-        names = get([a.save_weights.remote(folder) for a in self.actors], timeout_seconds)
+        names = get(self._ask(lambda a: a.save_weights.remote(folder)), timeout_seconds)
         _refuse_other_disks(folder, [name for name in names if name is not None])
 
-    def begin_checkpoint(self, folder: Path) -> None:
+    def begin_checkpoint(self, folder: Path, timeout_seconds: float | None = None) -> None:
         """Every worker has copied what it will write to `folder` when this returns."""
-        get([actor.begin_checkpoint.remote(folder) for actor in self.actors])
+        get(self._ask(lambda actor: actor.begin_checkpoint.remote(folder)), timeout_seconds)
 
     def has_written_checkpoint(self) -> bool:
         """Whether finish_checkpoint() would not have to wait."""
-        return all(get([actor.has_written_checkpoint.remote() for actor in self.actors]))
+        return all(get(self._ask(lambda actor: actor.has_written_checkpoint.remote())))
 
     def finish_checkpoint(self) -> None:
         """All of it is in the folder.  Raises OSError as save_weights() does."""
-        for file in get([actor.finish_checkpoint.remote() for actor in self.actors]):
+        for file in get(self._ask(lambda actor: actor.finish_checkpoint.remote())):
             _refuse_other_disks(file.parent, [file.name])
 
     def load_checkpoint(self, folder: Path) -> None:
         """Go on from there.  Raises ConfigError for a checkpoint of another model."""
-        get([actor.load_checkpoint.remote(folder) for actor in self.actors])
+        get(self._ask(lambda actor: actor.load_checkpoint.remote(folder)))
 
     def close(self) -> None:
-        get([actor.close.remote() for actor in self.actors])
+        """For the end of a run that went well: the workers part from each other.
+
+        Those that do not soon are ended all the same.
+        """
+        with suppress(TimeoutError):
+            get(self._ask(lambda actor: actor.close.remote()), _CLOSE_SECONDS)
+
+    def _ask(self, call: Callable[[Any], Any]) -> list[Any]:
+        """-> a reference to the answer of each worker"""
+        with self.turn:
+            return [call(actor) for actor in self.actors]
 
     def _on_each(self, call: Callable[[Any, Any], Any], shares: Shares) -> Any:
         """The ranks of one model work on the same share, which is stored once for all of them."""
         stored = [ray.put(part) for part in shares]
-        return get(
-            [
+        with self.turn:
+            answers = [
                 call(actor, stored[data_rank(rank, self.parallel)])
                 for rank, actor in enumerate(self.actors)
             ]
-        )
+        return get(answers)
 
     def _with(
         self,

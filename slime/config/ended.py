@@ -6,6 +6,7 @@ ended.json: {"exit_code": int, "evaluation": float | null}; a job that sweep.res
 
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,9 +30,16 @@ class Ended:
     finished_in: str | None = None
 
     def write(self, folder: Path) -> None:
+        """Where the disk does not take it there is none, and a line says so."""
         facts = {"exit_code": self.exit_code, "evaluation": self.evaluation}
         where = {} if self.finished_in is None else {"finished_in": self.finished_in}
-        (folder / ENDED).write_text(json.dumps(facts | where) + "\n", encoding="utf-8")
+        aside = folder / f".{ENDED}"
+        try:
+            aside.write_text(json.dumps(facts | where) + "\n", encoding="utf-8")
+            aside.replace(folder / ENDED)
+        except OSError as failure:
+            aside.unlink(missing_ok=True)
+            print(f"warning: {folder / ENDED}: {failure.strerror or failure}", file=sys.stderr)
 
 
 @dataclass(frozen=True, slots=True)

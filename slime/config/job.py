@@ -21,7 +21,7 @@ from slime.config.ended import (
     last_evaluation,
     read_ended,
 )
-from slime.config.errors import report
+from slime.config.errors import disk_problem, report
 from slime.config.fingerprint import fingerprint
 from slime.config.functions import not_named_in
 from slime.config.resume import finished_runs, make_room
@@ -75,6 +75,9 @@ def how_it_ends(run: Callable[[], Ended]) -> Ended:
     except Exception as error:
         if report(error):
             return Ended(CONFIG_ERROR)
+        if (problem := disk_problem(error)) is not None:
+            print(f"stopped: {problem}", file=sys.stderr)
+            return Ended(CRASH)
         traceback.print_exception(error)
         return Ended(CRASH)
 

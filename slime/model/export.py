@@ -21,8 +21,9 @@ def write_model_folder(source: Path, target: Path, write_shards: WriteShards) ->
 
     Written aside and renamed, so a folder of that name is always whole.
     """
+    for left in target.parent.glob(f".{target.name}.*"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     aside = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
         write_shards(aside)

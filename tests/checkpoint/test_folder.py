@@ -69,7 +69,7 @@ def test_until_it_is_sealed_there_is_nothing_to_read(folder):
 
 
 # Every step of sealing, in order, after which a process may be gone.
-STEPS = ["manifest_text", "sha256_of", "_to_disk", "_point_to"]
+STEPS = ["manifest_text", "sha256_of", "_to_disk", "point_to"]
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 4, 5])
@@ -114,7 +114,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(folder, harm, f
     iteration, [warning] = found(folder)
     assert iteration == 5
     assert warning.startswith(f"{damaged} is damaged (")
-    assert warning.endswith("the one before it is used")
+    assert warning.endswith("the one before it is looked at")
     assert "\n" not in warning
 
 
