@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 # A room may import itself, slime.config.schema, and the rooms named here.
 ALLOWED = {
     "reading": set(),
-    "config": {"reading"},
+    "config": {"disk", "reading"},
     "stop": set(),
     "checkpoint": {"reading"},
     "data": set(),
@@ -30,8 +30,9 @@ ALLOWED = {
     "report": {"reading"},
     "cluster": {"data", "rollout", "distributed", "megatron"},
     "background": set(),
+    "disk": set(),
     "saving": {"background", "checkpoint", "cluster", "model"},
-    "ends": {"checkpoint", "cluster", "saving", "start", "stop", "tracking"},
+    "ends": {"checkpoint", "cluster", "disk", "saving", "start", "stop", "tracking"},
     "start": {
         "data", "plan", "kl_in_reward", "model", "task", "reward", "rollout", "megatron", "cluster",
         "tracking", "checkpoint", "saving",

@@ -1,6 +1,5 @@
 """Whatever is wrong before a run starts -> `config error: ...` lines on stderr and exit code 2."""
 
-import errno
 import os
 import sys
 import traceback
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 from slime.config.explain import explain
 
 CONFIG_ERROR = 2
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 def report(error: BaseException) -> bool:
@@ -24,14 +22,6 @@ def report(error: BaseException) -> bool:
     for line in lines:
         print("config error:", line, file=sys.stderr)
     return bool(lines)
-
-
-def disk_problem(error: BaseException) -> str | None:
-    """In words, that a disk did not take what was written to it; None for any other error."""
-    if not isinstance(error, OSError) or error.errno not in _DISK:
-        return None
-    where = f" {error.filename}" if error.filename else ""
-    return f"cannot write{where}: {error.strerror}"
 
 
 @contextmanager

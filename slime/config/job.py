@@ -21,11 +21,12 @@ from slime.config.ended import (
     last_evaluation,
     read_ended,
 )
-from slime.config.errors import disk_problem, report
+from slime.config.errors import report
 from slime.config.fingerprint import fingerprint
 from slime.config.functions import not_named_in
 from slime.config.resume import finished_runs, make_room
 from slime.config.schema import Config, ConfigError
+from slime.disk import disk_problem
 
 Dispatch = Callable[[Config, Path], int]
 
