@@ -151,6 +151,58 @@ def test_an_interrupted_run_goes_on_where_it_was_interrupted(number, undisturbed
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["the grace ends", "more signals"])
+def test_nothing_is_saved_in_the_middle_of_an_iteration(how, tmp_path):
+    """Steps of several seconds: Ray has swallowed what the signal raised, and says something else."""
+    long = ["rollout.prompts_per_iteration=8", "rollout.samples_per_prompt=128", "iterations=3"]
+    long += ["evaluation.interval=0", "hydra.run.dir=runs/run"]
+    grace = "checkpoint.grace_seconds=" + ("2" if how == "the grace ends" else "60")
+    whole = finish(begin(tmp_path / "whole", *long), tmp_path / "whole")
+    cwd = tmp_path / "stopped"
+    process = begin(cwd, *long, grace, interval=0)
+    wait_for_line(process, cwd, 4)  # the first step of the second iteration has ended
+    process.send_signal(signal.SIGTERM)
+    while how == "more signals" and not ends_soon(process):
+        process.send_signal(signal.SIGTERM)
+    stopped = finish(process, cwd)
+    assert stopped.exit_code == 130
+    assert "stopped at once: nothing more is saved" in stopped.stdout
+    assert not left_behind(cwd)
+    assert [p.name for p in (cwd / "runs/run/checkpoints").glob("iteration-*")] == [
+        "iteration-000000"
+    ]
+    assert_same(finish(begin(cwd, *long, interval=0), cwd), whole)
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_over_with_the_grace(tmp_path):
+    process = begin(tmp_path, "checkpoint.grace_seconds=10")
+    wait_for_line(process, tmp_path, 6)
+    [trainer] = [p for p in left_behind(tmp_path) if name_of(p).startswith("ray::TrainActor")]
+    trainer.suspend()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    trainer.wait(60)
+    finish(process, tmp_path)
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.slow
+def test_what_was_learned_is_saved_when_the_engine_is_lost_for_good(undisturbed, tmp_path):
+    process = begin(tmp_path, "cluster.max_restarts=0", interval=0)
+    assert carry_out(at_line("EngineActor", 8), process, tmp_path / "runs" / "run")
+    ended = finish(process, tmp_path)
+    assert ended.exit_code == 1
+    assert "; a checkpoint and the model are being saved" in ended.stdout
+    assert "Traceback" not in ended.stderr
+    assert (ended.run_directory / "model" / "model.safetensors").is_file()
+    iteration = len([r for r in trained(ended) if "step" in r]) // 2
+    saved = (ended.run_directory / "checkpoints" / "latest").read_text().strip()
+    assert saved == f"iteration-{iteration:06d}"
+    assert_same(finish(begin(tmp_path, interval=0), tmp_path), undisturbed)
+
+
+@pytest.mark.slow
 def test_an_engine_that_hangs_is_started_again(undisturbed, tmp_path):
     process = begin(tmp_path, "cluster.engine_timeout_seconds=15")
     wait_for_line(process, tmp_path, 6)
@@ -211,19 +263,49 @@ def test_a_full_disk_stops_the_run_with_a_line_and_keeps_the_checkpoint_before(t
     folder = tmp_path / "runs" / "run" / "checkpoints"
     folder.mkdir(parents=True)
     left = tmp_path / "left"
-    script = f'mount -t tmpfs -o size=15m none {folder} && "$@"; cp -r {folder} {left}'
-    run = [sys.executable, str(LAUNCH), *RUN, "checkpoint.interval=2"]
-    command = ["unshare", "-rm", "sh", "-c", script, "sh", *run]
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
-    done = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
-    if "mount" in done.stderr or "unshare" in done.stderr:
-        pytest.skip(f"no small disk can be made here: {done.stderr.strip()}")
+    done = on_a_disk_of(15, folder, left, tmp_path)
     assert "stopping: no checkpoint was saved, the disk of" in done.stdout, done.stdout
     assert "Traceback" not in done.stderr
     [kept] = left.glob("iteration-*[1-9]")
     assert newest(left, pytest.fail).folder == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mebibytes", "line"),
+    [
+        (12, "stopping: the model was not saved to runs/run/model (No space left"),
+        (0.02, "No space"),
+    ],
+)
+def test_a_full_run_directory_is_told_in_a_line_too(mebibytes, line, tmp_path):
+    """The checkpoints fit and the model does not; not even the metrics fit."""
+    (tmp_path / "rewards.py").write_text(REWARD)
+    folder = tmp_path / "runs" / "run"
+    folder.mkdir(parents=True)
+    done = on_a_disk_of(mebibytes, folder, tmp_path / "left", tmp_path, "iterations=1")
+    assert line in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "left").glob(".model*"))
+
+
+def on_a_disk_of(
+    mebibytes: float, folder: Path, left: Path, cwd: Path, *more: str
+) -> subprocess.CompletedProcess:
+    """A run that has a disk of its own at `folder`; what was on it is in `left`."""
+    size = int(mebibytes * 2**20)
+    mount = f"mount -t tmpfs -o size={size} none {folder}"
+    script = f'{mount} && "$@"; code=$?; cp -r {folder} {left}; exit $code'
+    run = [sys.executable, str(LAUNCH), *RUN, "checkpoint.interval=2", *more]
+    command = ["unshare", "-rm", "sh", "-c", script, "sh", *run]
+    environment = os.environ | {"PYTHONPATH": f"{cwd}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
+    if "mount:" in done.stderr or "unshare:" in done.stderr:
+        pytest.skip(f"no small disk can be made here: {done.stderr.strip()}")
+    assert done.returncode == 1, done.stderr
+    return done
 
 
 def wait_for_line(process: subprocess.Popen, cwd: Path, line: int) -> None:

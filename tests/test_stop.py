@@ -51,6 +51,38 @@ def test_when_the_grace_is_over_nothing_is_waited_for():
             wait_for_a_signal()
 
 
+def test_what_swallows_the_second_interrupt_can_still_be_told_from_the_first():
+    """Ray raises a plain KeyboardInterrupt when a handler has raised anything."""
+    with Stop(60) as stop, stop.held():
+        interrupt()
+        assert not stop.is_over
+        with pytest.raises(StopNow):
+            interrupt()
+        assert stop.is_over
+
+
+def test_later_interrupts_change_nothing():
+    with Stop(60):
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+        with pytest.raises(StopNow):
+            interrupt()
+        interrupt()
+        interrupt()
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 5
+
+
+def test_a_process_that_does_not_end_within_the_grace_is_given_up():
+    given_up = []
+    with Stop(0.02, give_up=lambda: given_up.append(True)):
+        with pytest.raises(KeyboardInterrupt):
+            interrupt()
+        with pytest.raises(StopNow):
+            wait_for_a_signal()
+        wait_for_a_signal()
+    assert given_up == [True]
+
+
 def test_without_an_interrupt_nothing_is_raised():
     with Stop(0.02) as stop:
         with stop.held():

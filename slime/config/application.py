@@ -33,7 +33,7 @@ from slime.config.preflight import check_run, check_sweep
 from slime.config.schema import ConfigError
 from slime.config.store import ROOT_CONFIG
 from slime.config.sweep import read_sweep, sweep_problems
-from slime.config.used_folder import is_run, occupied
+from slime.config.used_folder import goes_on, is_run, occupied
 
 Task = Callable[[DictConfig], float | None]
 
@@ -90,6 +90,7 @@ def _run_one(hydra: Hydra, command_line: CommandLine, task: Task) -> EndedJob:
         cfg.hydra.run.dir = str(here)  # whoever stands in a run means this one
     check_run(cfg)
     with occupied(Path(cfg.hydra.run.dir)):
+        goes_on(Path(cfg.hydra.run.dir), config)  # again: another may have ended there just now
         done = run_job(
             hydra_context=_context(hydra, cfg),
             task_function=task,

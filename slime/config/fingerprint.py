@@ -41,7 +41,7 @@ def fingerprint(config: Config) -> str:
 
 def marked_values(config: Config) -> Values:
     """training_values(), with what lies there in the place of every path."""
-    return training_values(config) | dict(_contents(config, ""))
+    return training_values(config) | contents(config)
 
 
 def fingerprint_of(values: Values) -> str:
@@ -52,6 +52,11 @@ def fingerprint_of(values: Values) -> str:
     named = {original_name(path): value for path, value in values.items()}
     text = json.dumps(named, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def contents(config: Config) -> dict[str, str]:
+    """What lies where the config says that data is: a digest by dotted path."""
+    return dict(_contents(config, ""))
 
 
 def training_values(config: Config) -> Values:

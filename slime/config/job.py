@@ -26,6 +26,7 @@ from slime.config.fingerprint import fingerprint
 from slime.config.functions import not_named_in
 from slime.config.resume import finished_runs, make_room
 from slime.config.schema import Config, ConfigError
+from slime.config.used_folder import job_goes_on
 from slime.disk import disk_problem
 
 Dispatch = Callable[[Config, Path], int]
@@ -89,6 +90,9 @@ def _done_before(config: Config, folder: Path) -> Ended | None:
     if hydra.mode != RunMode.MULTIRUN:
         return None
     done = finished_runs(folder.parent).get(fingerprint(config))
+    if done is None and job_goes_on(folder, config):
+        print(f"#{hydra.job.num} goes on from its newest checkpoint", flush=True)
+        return None
     if done is None or done.folder != folder:
         make_room(folder)
     if done is None:

@@ -17,7 +17,7 @@ from slime.config.resume import FinishedRun, finished_runs, make_room, occupant
 from slime.config.schema import Config, ConfigError
 from slime.config.schema.base import all_warnings
 from slime.config.sweep import SweepJob, read_sweep, sweep_problems, sweep_table, sweep_warnings
-from slime.config.used_folder import goes_on
+from slime.config.used_folder import goes_on, job_goes_on
 from slime.config.warn import warn
 
 Check = Callable[[Config], Iterable[str]]
@@ -105,6 +105,8 @@ def _resume(folder: Path, jobs: Sequence[SweepJob], finished: dict[str, Finished
     for job in jobs:
         done = finished.get(fingerprint(job.config)) if job.config is not None else None
         place = folder / str(job.number)
+        if job.config is not None and job_goes_on(place, job.config):
+            continue
         if done is None or done.folder != place:
             places.append(place)
     _refuse(problem for place in places if (problem := occupant(place)) is not None)

@@ -13,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from slime.config.ended import read_json
-from slime.config.fingerprint import fingerprint, training_values
+from slime.config.fingerprint import contents, fingerprint, training_values
 from slime.config.groups import BY_NAME, RECIPE
 from slime.config.past_run import PAST_RUN
 from slime.config.schema import Config
@@ -64,6 +64,7 @@ def run_record(
         "fingerprint": fingerprint(config),
         "command": config.command.name,
         "values": training_values(config),
+        "contents": contents(config),
         "recipe": config.recipe,
         "overrides": list(overrides),
         "choices": dict(choices),

@@ -7,13 +7,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from slime.config.diff import changed_values
 from slime.config.ended import METRICS, RECORD, read_ended, read_json
-from slime.config.fingerprint import fingerprint, training_values
+from slime.config.fingerprint import contents, fingerprint, training_values
+from slime.config.past_run import RESOLVED
+from slime.config.recipe_file import load
 from slime.config.schema import Command, Config, ConfigError
 from slime.config.schema.checkpoint import NEVER
 
-VALUES = "values"  # the training values, in run.json
+VALUES, CONTENTS = "values", "contents"  # in run.json
 _CHECKPOINTS = "checkpoints/iteration-*/manifest.json"
 _TRAIN = [command.name for command in Command if command.trains]
 
@@ -42,10 +46,25 @@ def goes_on(folder: Path, config: Config) -> bool:
         )
     if ended is not None and ended.exit_code == 0:
         raise ConfigError(f"{folder} already holds a run: {other_place}; it has finished")
-    if any(folder.glob(_CHECKPOINTS)) or _has_nothing(folder):
+    if has_checkpoint(folder):
+        _refuse_another_start(folder, config)
+    if has_checkpoint(folder) or _has_nothing(folder):
         _refuse_another(folder, record, config)
         return True
     raise ConfigError(f"{folder} already holds a run: {other_place}; it left no checkpoint")
+
+
+def job_goes_on(folder: Path, config: Config) -> bool:
+    """The same for a job of a sweep, which can make room for itself instead."""
+    try:
+        return has_checkpoint(folder) and goes_on(folder, config)
+    except ConfigError:
+        return False
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the run in `folder` has left one, whole or not."""
+    return any(folder.glob(_CHECKPOINTS))
 
 
 @contextmanager
@@ -82,8 +101,35 @@ def _has_nothing(folder: Path) -> bool:
 def _refuse_another(folder: Path, record: dict[str, Any], config: Config) -> None:
     if record.get("fingerprint") == fingerprint(config):
         return
-    changes = ", ".join(changed_values(record.get(VALUES, {}), training_values(config)))
+    values = training_values(config)
+    changes = ", ".join(
+        [
+            *changed_values(record.get(VALUES, {}), values),
+            *_changed_contents(record.get(CONTENTS, {}), contents(config), values),
+        ]
+    )
     raise ConfigError(
-        f"{folder} holds a run of another config, which cannot go on as this one: {changes}; write "
+        f"{folder} holds a run of another config, which cannot go on as this one: {changes}; have "
         "these as they were, or pass hydra.run.dir=<another folder>"
     )
+
+
+def _changed_contents(
+    before: dict[str, Any], now: dict[str, str], values: dict[str, Any]
+) -> Iterator[str]:
+    for key, digest in now.items():
+        if before.get(key, digest) != digest:
+            yield f"what is in {key}={values.get(key)} has changed"
+
+
+def _refuse_another_start(folder: Path, config: Config) -> None:
+    """A run goes on from its newest checkpoint; who names another one expects another run."""
+    if config.checkpoint.start_from is None:
+        return
+    here = config.checkpoint.resume
+    if OmegaConf.select(load(folder / RESOLVED), "checkpoint.resume") != here:
+        raise ConfigError(
+            f"{folder} holds a run, which goes on from its newest checkpoint: leave out "
+            f"checkpoint.resume={here}, or start a new run from there with hydra.run.dir=<another "
+            "folder>"
+        )

@@ -44,6 +44,37 @@ def test_only_what_did_not_finish_runs_again_in_the_folder_of_the_sweep(command)
     assert left("runs/s/unfinished/1-1")["exit_code"] == 1
 
 
+def checkpointed(config, directory):
+    """A train() of which seed 1 fails after its first checkpoint."""
+    checkpoint = directory / "checkpoints" / "iteration-000005"
+    if config.seed == 1 and not checkpoint.is_dir():
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "manifest.json").write_text("{}")
+        (directory / "metrics.jsonl").write_text("{}\n")
+        return 1
+    return rewarded(config, directory)
+
+
+def test_a_job_that_has_a_checkpoint_goes_on_from_there(command):
+    command("-m", "seed=0,1", SWEEP, train=checkpointed)
+    ended = command("-m", "seed=0,1", SWEEP, "sweep.resume=true", train=checkpointed)
+    assert (ended.exit_code, seeds(ended)) == (0, [1])
+    assert "#1 goes on from its newest checkpoint" in ended.out
+    assert not Path("runs/s/unfinished").exists()
+    assert len(json.loads(Path("runs/s/1/run.json").read_text())["resumed"]) == 1
+
+
+def test_a_checkpoint_of_another_config_is_moved_aside(command):
+    command("-m", "seed=0,1", SWEEP, train=checkpointed)
+    other = "optimizer.learning_rate=0.5"
+    ended = command("-m", "seed=2,1", other, SWEEP, "sweep.resume=true", train=rewarded)
+    assert ended.exit_code == 2  # job 0 has finished, as another config
+    command("-m", "seed=0,1", "sweep.resume=true", "hydra.sweep.dir=runs/t", train=checkpointed)
+    ended = command("-m", "seed=0,5", SWEEP, "sweep.resume=true", train=rewarded)
+    assert (ended.exit_code, seeds(ended)) == (0, [5])
+    assert Path("runs/s/unfinished/1-1/checkpoints").is_dir()
+
+
 def test_what_is_moved_aside_twice_is_kept_twice(command):
     for _ in range(3):
         command("-m", "seed=0,1", SWEEP, "sweep.resume=true", train=failing(1))

@@ -61,7 +61,7 @@ def test_a_layout_may_change_and_what_trains_may_not(command):
     assert refused.exit_code == 2
     assert refused.messages == [
         "here holds a run of another config, which cannot go on as this one: seed 1 -> 2, "
-        "optimizer.learning_rate 2e-05 -> 0.001; write these as they were, or pass "
+        "optimizer.learning_rate 2e-05 -> 0.001; have these as they were, or pass "
         "hydra.run.dir=<another folder>"
     ]
 
@@ -127,3 +127,31 @@ def test_a_record_that_is_not_whole_is_no_reason_to_write_over_a_run(command, te
     command(HERE, train=killed)
     Path("here/run.json").write_text(text)
     assert command(HERE).exit_code == 2
+
+
+def test_data_that_has_changed_is_named(command):
+    Path("q.jsonl").write_text('{"prompt": "1+1", "answer": "2"}\n' * 40)
+    task = ["model=tiny", "task=jsonl", "task.path=q.jsonl", "evaluation.prompts=4", HERE]
+    command(*task, train=killed)
+    Path("q.jsonl").write_text('{"prompt": "1+2", "answer": "3"}\n' * 40)
+    ended = command(*task)
+    assert (ended.exit_code, ended.trained) == (2, [])
+    assert ended.messages == [
+        "here holds a run of another config, which cannot go on as this one: what is in "
+        "task.path=q.jsonl has changed; have these as they were, or pass "
+        "hydra.run.dir=<another folder>"
+    ]
+
+
+def test_a_run_that_goes_on_does_not_take_another_start(command):
+    command("hydra.run.dir=other", train=killed)
+    start = "checkpoint.resume=other"
+    command(HERE, start, train=killed)
+    refused = command(HERE, f"{start}/checkpoints/iteration-000005")
+    assert (refused.exit_code, refused.trained) == (2, [])
+    assert refused.messages == [
+        "here holds a run, which goes on from its newest checkpoint: leave out "
+        "checkpoint.resume=other/checkpoints/iteration-000005, or start a new run from there with "
+        "hydra.run.dir=<another folder>"
+    ]
+    assert len(command(HERE, start).trained) == 1
