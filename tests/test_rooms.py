@@ -30,9 +30,10 @@ ALLOWED = {
     "report": {"reading"},
     "cluster": {"data", "rollout", "distributed", "megatron"},
     "saving": {"checkpoint", "cluster"},
+    "verifying": {"cluster", "model", "rollout"},
     "start": {
         "data", "plan", "kl_in_reward", "model", "task", "reward", "rollout", "megatron", "cluster",
-        "tracking", "checkpoint", "saving",
+        "tracking", "checkpoint", "saving", "verifying",
     },
     "check": {
         "cluster", "config", "data", "kl_in_reward", "loss", "model", "plan", "report", "rollout",
