@@ -30,7 +30,6 @@ from slime.kl_in_reward import build_kl_in_reward
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import read_architecture
 from slime.model.tokenizer import Tokenizer, load_tokenizer
-from slime.model.verify import Logits, is_verified, logits_of_transformers, verify
 from slime.plan import Planner, build_planner
 from slime.reward import Scorer
 from slime.reward.overlong import build_shaping
@@ -47,6 +46,7 @@ from slime.saving import Checkpoints
 from slime.task import Task, build_task
 from slime.tracking.past import Past
 from slime.tracking.run_log import RunLog
+from slime.verifying import build_verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +121,17 @@ def start(config: Config, model_folder: Path, log: RunLog, beginning: Beginning)
         )
         source, source_starts = connect(gpus)
         get([*trainer_starts, *source_starts])
-        if is_verified(config.model, model_folder):
-            log.phase("comparing logits with transformers")
-            _verify(config, model_folder, trainer, source)
+        verifier = build_verifier(
+            config.model, config.parallel.precision, model_folder, trainer, source, log.phase
+        )
+        if verifier is not None:
+            verifier.start()
         if beginning.checkpoint.trainer is not None:
             log.phase("reading checkpoint")
             trainer.load_checkpoint(beginning.checkpoint.trainer)
             source.load_weights(trainer.weights())
+            if verifier is not None:
+                verifier.checkpoint(beginning.checkpoint.folder)
         source.go_on(beginning.position.draws)
         checkpoints = stack.enter_context(
             Checkpoints(
@@ -151,18 +155,6 @@ def start(config: Config, model_folder: Path, log: RunLog, beginning: Beginning)
             checkpoints=checkpoints,
             log=log,
         )
-
-
-def _verify(config: Config, folder: Path, trainer: Trainer, source: RolloutSource) -> None:
-    """Against the engine, which has the starting weights still, or a process of its own.
-
-    Raises ConfigError when the trainer has another model.
-    """
-    precision = config.parallel.precision
-    reference: Logits = logits_of_transformers(folder, precision)
-    if isinstance(source, Drawn):
-        reference = source.engine.logits
-    verify(folder, precision, trainer.logits, reference)
 
 
 def _drawn(

@@ -19,8 +19,8 @@ class Parrot:
         log_probs = torch.linspace(-2, -1, len(self.tokens))
         return [Generation(self.tokens, log_probs, self.finish) for _ in requests]
 
-    def logits(self, sequences):
-        raise AssertionError(f"no logits were expected, got {sequences}")
+    def logits(self, sequences, precision):
+        raise AssertionError(f"no logits were expected, got {sequences} in {precision}")
 
     def load_weights(self, shards):
         raise AssertionError(f"no weights were expected, got {shards}")

@@ -33,9 +33,10 @@ ALLOWED = {
     "disk": set(),
     "saving": {"background", "checkpoint", "cluster", "model"},
     "ends": {"checkpoint", "cluster", "disk", "saving", "start", "stop", "tracking"},
+    "verifying": {"cluster", "model", "rollout"},
     "start": {
         "data", "plan", "kl_in_reward", "model", "task", "reward", "rollout", "megatron", "cluster",
-        "tracking", "checkpoint", "saving",
+        "tracking", "checkpoint", "saving", "verifying",
     },
     "check": {
         "cluster", "config", "data", "kl_in_reward", "loss", "model", "plan", "report", "rollout",

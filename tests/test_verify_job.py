@@ -14,13 +14,33 @@ import slime.model.verify as verify
 verify._LIMITS = dict.fromkeys(verify._LIMITS, 0.0)
 """
 
+# The weights that an engine is given are not quite those of the trainer.
+WRONG_PUSH = """
+import slime.rollout.weights as weights
+right = weights.copy_weights
+def copy_weights(model, shards):
+    right(model, shards)
+    next(model.parameters()).mul_(1.01)
+weights.copy_weights = copy_weights
+"""
+
 
 @pytest.fixture
-def strict(tmp_path):
-    folder = tmp_path / "strict"
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(NO_TOLERANCE)
-    return f"{folder}:{os.environ.get('PYTHONPATH', '')}"
+def altered(tmp_path):
+    """-> PYTHONPATH of processes that run this first"""
+
+    def write(code):
+        folder = tmp_path / "altered"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(code)
+        return f"{folder}:{os.environ.get('PYTHONPATH', '')}"
+
+    return write
+
+
+@pytest.fixture
+def strict(altered):
+    return altered(NO_TOLERANCE)
 
 
 @pytest.mark.slow
@@ -59,3 +79,18 @@ def test_a_replay_without_an_engine_asks_a_process_of_its_own(tmp_path, strict):
     refused = launch(tmp_path / "refused", *tiny, *replay, PYTHONPATH=strict)
     assert refused.exit_code == 2
     assert "model.verify: the trainer's logits" in refused.stderr
+
+
+@pytest.mark.slow
+def test_the_weights_of_a_checkpoint_are_compared_when_the_engine_has_them(tmp_path, altered):
+    first = launch(tmp_path / "first", *TINY, "iterations=1")
+    assert first.exit_code == 0, first.stderr
+    begun = [*TINY, "iterations=2", f"checkpoint.resume={first.run_directory}"]
+    again = launch(tmp_path / "again", *begun)
+    assert again.exit_code == 0, again.stderr
+    refused = launch(tmp_path / "refused", *begun, PYTHONPATH=altered(WRONG_PUSH))
+    assert refused.exit_code == 2
+    [line] = [line for line in refused.stderr.splitlines() if line.startswith("config error")]
+    assert "model.verify: after reading the checkpoint runs/" in line.replace(f"{tmp_path}/", "")
+    assert "they differ by " in line
+    assert len(refused.steps()) == 0

@@ -64,6 +64,9 @@ class TrainActor:
     def reference_log_probs(self, micro_batches: MicroBatches) -> "list[Tensor]":
         return self._worker.reference_log_probs(micro_batches)
 
+    def logits_precision(self) -> Precision:
+        return self._worker.logits_precision
+
     def logits(self, sequences: Sequence[Sequence[int]]) -> "list[Tensor]":
         return self._worker.logits(sequences)
 
@@ -100,8 +103,8 @@ class EngineActor:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Generation]:
         return self._engine.generate(requests, sampling)
 
-    def logits(self, sequences: Sequence[Sequence[int]]) -> "list[Tensor]":
-        return self._engine.logits(sequences)
+    def logits(self, sequences: Sequence[Sequence[int]], precision: Precision) -> "list[Tensor]":
+        return self._engine.logits(sequences, precision)
 
     def load_weights(self, *shards: bytes) -> None:
         self._engine.load_weights(shards)

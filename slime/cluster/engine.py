@@ -54,9 +54,9 @@ class RemoteEngine:
     def _generate(self, batch: list[Request], sampling: Sampling) -> Any:
         return self._actor.generate.remote(batch, sampling)
 
-    def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
-        """What follows each token.  -> per sequence, [T, V] float32"""
-        found: list[Tensor] = self._answer(lambda: self._actor.logits.remote(sequences))
+    def logits(self, sequences: Sequence[Sequence[int]], precision: Precision) -> list[Tensor]:
+        """What follows each token, computed in `precision`.  -> per sequence, [T, V] float32"""
+        found: list[Tensor] = self._answer(lambda: self._actor.logits.remote(sequences, precision))
         return found
 
     def load_weights(self, shards: Sequence[Any]) -> None:

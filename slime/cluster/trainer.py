@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slime.cluster.actors import TrainActor
 from slime.cluster.place import get, place, threads_for
-from slime.config.schema import ClusterConfig, ParallelConfig
+from slime.config.schema import ClusterConfig, ParallelConfig, Precision
 from slime.data import Step, TrainSample
 from slime.data.metrics import NOTHING_TO_TRAIN, StepGradient, StepMetrics
 from slime.data.sharing import MicroBatch, Sharing, build_sharing
@@ -72,6 +72,11 @@ class Trainer:
             self._with(step, lambda actor, part: actor.reference_log_probs.remote(part), _set_ref)
             for step in steps
         ]
+
+    def logits_precision(self) -> Precision:
+        """What logits() computes in."""
+        found: Precision = get(self.actors[0].logits_precision.remote())
+        return found
 
     def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """What follows each token, under the current weights.  -> per sequence, [T, V] float32"""

@@ -1,5 +1,7 @@
 """Megatron-core's GPTModel for the architectures of slime.model.architecture."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -15,12 +17,14 @@ from megatron.core.tensor_parallel.mappings import gather_from_sequence_parallel
 from megatron.core.transformer import TransformerConfig
 from torch import Tensor
 
-from slime.config.schema import ParallelConfig
+from slime.config.schema import ParallelConfig, Precision
 from slime.megatron.experts import normalise_experts
 from slime.megatron.layers import block_spec
 from slime.megatron.onednn import multiply_with_onednn, runs_faster_with_onednn
 from slime.megatron.rotary import inverse_frequencies, scale_positions
 from slime.model.architecture import Architecture
+from slime.model.compute import computing_in
+from slime.model.precision import dtype_of
 
 
 class LanguageModel(GPTModel):  # type: ignore[misc]  # megatron-core has no types
@@ -75,6 +79,18 @@ def build_model(
     if runs_faster_with_onednn(device, dtype, config.tensor_model_parallel_size):
         multiply_with_onednn(placed)
     return placed
+
+
+@contextmanager
+def in_precision(precision: Precision, model: LanguageModel) -> Iterator[None]:
+    """The model computes in it inside the block, with the weights that it has."""
+    dtype, own = dtype_of(precision), model.config.pipeline_dtype
+    with computing_in(dtype, model):
+        model.config.pipeline_dtype = dtype  # of what one stage sends to the next
+        try:
+            yield
+        finally:
+            model.config.pipeline_dtype = own
 
 
 def _mark_shards(model: LanguageModel) -> None:

@@ -16,7 +16,7 @@ from megatron.core.distributed import (
 )
 from torch import Tensor
 
-from slime.config.schema import ParallelConfig
+from slime.config.schema import ParallelConfig, Precision
 from slime.data import Sample, TrainSample
 from slime.data.metrics import StepGradient, StepMetrics
 from slime.data.packing import PackedBatch, build_padding, pack
@@ -37,9 +37,10 @@ from slime.megatron import device_layer
 from slime.megatron.checkpoint import Checkpoint, load_checkpoint
 from slime.megatron.convert import Described, export, export_experts, load_folder
 from slime.megatron.gradients import gather_gradients, gradient_of
+from slime.megatron.layers import runs_on_transformer_engine
 from slime.megatron.memory import enough_memory
 from slime.megatron.metrics import step_metrics
-from slime.megatron.model import LanguageModel, build_model
+from slime.megatron.model import LanguageModel, build_model, in_precision
 from slime.megatron.optimizer import build_optimizer
 from slime.megatron.passes import accumulate_gradients, build_forward, read_hidden_states
 from slime.megatron.policy import Policy
@@ -138,6 +139,13 @@ class TrainWorker:
             raise RuntimeError("the loss has no KL term, so no reference model is kept")
         return self._log_probs_under(self._reference, micro_batches)
 
+    @property
+    def logits_precision(self) -> Precision:
+        """What logits() computes in: float32, where the layers can."""
+        dtype = dtype_of(self._parallel.precision)
+        on_te = runs_on_transformer_engine(self._device, dtype)
+        return Precision.bfloat16 if on_te else Precision.float32
+
     def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
         """What follows each token of each sequence, under the current weights.
 
@@ -148,7 +156,8 @@ class TrainWorker:
             return self._policy.logits(self._model, hidden_TH, batch)
 
         batches = self._packed([[_to_predict(tokens) for tokens in sequences]])
-        found = read_hidden_states(self._model, batches, self._forward, read)
+        with in_precision(self.logits_precision, self._model):
+            found = read_hidden_states(self._model, batches, self._forward, read)
         return [logits_TV for one in found for logits_TV in one]
 
     def export_weights(self) -> bytes:

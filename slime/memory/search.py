@@ -3,14 +3,15 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
 
 from slime.config.schema import ParallelConfig
 from slime.memory.estimate import Subject, engine_of, estimate
 from slime.model.sizes import problems_of_layout, sizes_of_architecture
 
-# Up to here every number of workers is tried, then powers of two.
-_EVERY_NUMBER, _MOST_WORKERS = 64, 4096
+# Numbers of workers that are tried: so many near the one asked for, then all up to 64 and powers of
+# two up to 4096.
+_NEAR = 128
+_ROUND = (*range(1, 65), *(2**power for power in range(7, 13)))
 
 # What may be changed, in the order in which overrides are written.
 _KEYS = (
@@ -35,15 +36,14 @@ class Fitting:
 
 
 def fitting_layout(subject: Subject, parallel: ParallelConfig) -> Fitting | None:
-    """With as many workers and as few changes as possible, else with the fewest workers that do.
+    """With about as many workers as now on what there is, else on the fewest GPUs that do.
 
     A smaller batch of rollouts is tried where the engine is what does not fit.
     None: no layout fits, of up to 4096 workers on GPUs, of no more workers than now on a CPU.
     """
-    numbers = chain([parallel.workers], _other_numbers(subject, parallel))
     found = (
         _best(smaller, parallel, number)
-        for number in numbers
+        for number in _numbers(subject, parallel)
         for smaller in _smaller_engines(_with_gpus_for(subject, number))
     )
     return next((fitting for fitting in found if fitting is not None), None)
@@ -55,16 +55,17 @@ def overrides(before: ParallelConfig, after: ParallelConfig) -> list[str]:
     return [f"parallel.{key}={str(getattr(after, key)).lower()}" for key in changed]
 
 
-def _other_numbers(subject: Subject, parallel: ParallelConfig) -> Iterator[int]:
-    """More workers on the same CPU need more of its memory."""
-    if not subject.machine.has_gpus:
-        yield from range(1, parallel.workers)
-        return
-    yield from (n for n in range(1, _EVERY_NUMBER + 1) if n != parallel.workers)
-    doubled = 2 * _EVERY_NUMBER
-    while doubled <= _MOST_WORKERS:
-        yield doubled
-        doubled *= 2
+def _numbers(subject: Subject, parallel: ParallelConfig) -> Iterator[int]:
+    """Those for which there are GPUs, the nearest to now first; then others, the fewest first.
+
+    More workers on the same CPU need more of its memory.
+    """
+    now, here = parallel.workers, subject.machine.gpus or parallel.workers
+    near = sorted(range(1, here + 1), key=lambda number: (abs(number - now), -number))
+    yield from near[:_NEAR]
+    yield from (number for number in near[_NEAR:] if number in _ROUND)
+    if subject.machine.has_gpus:
+        yield from (number for number in _ROUND if number > here)
 
 
 def _with_gpus_for(subject: Subject, workers: int) -> Subject:

@@ -1,5 +1,6 @@
-"""Logits by transformers: python -m slime.model.logits FOLDER DTYPE FILE 1,2,3/4,5
+"""Logits by transformers: python -m slime.model.logits FOLDER DTYPE DTYPE FILE 1,2,3/4,5
 
+The first dtype is what the weights are rounded to, the second what is computed in.
 FILE becomes a safetensors file with a tensor [T, V] float32 for each sequence, named 0, 1, ...
 """
 
@@ -14,7 +15,7 @@ from slime.model.quiet import quiet_transformers
 
 
 @torch.no_grad()
-def main(folder: str, dtype: str, file: str, sequences: str) -> None:
+def main(folder: str, dtype: str, computed_in: str, file: str, sequences: str) -> None:
     quiet_transformers()
     model = AutoModelForCausalLM.from_pretrained(
         Path(folder),
@@ -23,7 +24,7 @@ def main(folder: str, dtype: str, file: str, sequences: str) -> None:
         trust_remote_code=False,
         use_safetensors=True,
         experts_implementation="eager",
-    )
+    ).to(getattr(torch, computed_in))
     logits = {}
     for number, sequence in enumerate(sequences.split("/")):
         tokens = torch.tensor([[int(token) for token in sequence.split(",")]])

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from slime.config.schema import Precision
 from slime.data import Finish
 
 
@@ -43,8 +44,11 @@ class Engine(Protocol):
         """One Generation per request, in order."""
         ...
 
-    def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
-        """What follows each token under the current weights.  -> per sequence, [T, V] float32"""
+    def logits(self, sequences: Sequence[Sequence[int]], precision: Precision) -> list[Tensor]:
+        """What follows each token under the current weights, computed in `precision`.
+
+        -> per sequence, [T, V] float32
+        """
         ...
 
     def load_weights(self, shards: Sequence[bytes]) -> None:

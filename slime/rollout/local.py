@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from slime.config.schema import Precision
+from slime.model.compute import computing_in
 from slime.model.onednn import multiply_with_onednn
 from slime.model.precision import dtype_of
 from slime.rollout.decode import decode
@@ -64,13 +65,17 @@ class LocalEngine(Engine):
         return generations
 
     @torch.no_grad()
-    def logits(self, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
-        """What follows each token of each sequence.  -> per sequence, [T, V] float32 on the CPU"""
+    def logits(self, sequences: Sequence[Sequence[int]], precision: Precision) -> list[Tensor]:
+        """What follows each token of each sequence, computed in `precision` with these weights.
+
+        -> per sequence, [T, V] float32 on the CPU
+        """
         device = self._model.device
-        return [
-            self._model(input_ids=torch.tensor([tokens], device=device)).logits[0].float().cpu()
-            for tokens in map(list, sequences)
-        ]
+        with computing_in(dtype_of(precision), self._model):
+            return [
+                self._model(input_ids=torch.tensor([tokens], device=device)).logits[0].float().cpu()
+                for tokens in map(list, sequences)
+            ]
 
     def load_weights(self, shards: Sequence[bytes]) -> None:
         """Replace every weight by safetensors-encoded tensors under Hugging Face names.

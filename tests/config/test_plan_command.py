@@ -61,6 +61,19 @@ def test_what_cannot_fit_is_refused_with_the_layout_that_would(command, tmp_path
     assert (again.exit_code, again.err) == (0, "")
 
 
+def test_more_workers_than_there_are_gpus_are_told_a_layout_for_those_there_are(command, tmp_path):
+    folder = write_qwen3_30b_a3b(tmp_path / "qwen3")
+    many = [word.replace("data=8", "data=16") for word in FITS]
+    large, small = (
+        command(*many, f"model.path={folder}"),
+        command("command=plan", "model=tiny", "plan.gpus=2", "plan.gpu_memory_gib=80",
+                "parallel.data=4"),
+    )  # fmt: skip
+    assert large.messages[0].endswith("128 train workers need a GPU each, and there are 64")
+    assert large.messages[1].startswith("what fits, with 64 workers: parallel.data=8 (the GPU of")
+    assert small.messages[1].startswith("what fits, with 2 workers: parallel.data=2 (the GPU of")
+
+
 def test_the_default_run_is_planned_for_this_machine(command):
     ended = command("command=plan", "plan.memory_gib=16")
     assert ended.exit_code == 0

@@ -157,6 +157,27 @@ def test_more_gpus_are_named_where_these_are_too_few():
     assert few.endswith("16 train workers need a GPU each, and there are 2")
 
 
+@pytest.mark.parametrize(
+    ("there_are", "asked", "workers"),
+    [(8, P(data=16), 8), (9, P(data=10), 9), (8, P(data=8, tensor=2), 8), (64, P(data=6), 6)],
+)
+def test_more_gpus_are_not_asked_for_where_these_suffice(there_are, asked, workers):
+    """As many workers as there are GPUs, or as were asked for."""
+    subject = on(gpus(there_are))
+    fitting = fitting_layout(subject, asked)
+    assert fitting.parallel.workers == workers
+    assert fitting.subject.machine.gpus == there_are
+
+
+def test_the_number_of_workers_is_the_nearest_for_which_a_layout_fits():
+    """Seven can only hold a whole model each, which is too large; six hold three in two stages."""
+    model = replace(LARGE, layers=2)
+    subject = on(gpus(7, 10), model, replace(WORK, generated_at_once=None))
+    assert not estimate(subject, P(data=7, distributed_optimizer=True)).fits
+    assert fitting_layout(subject, P(data=7)).parallel.workers == 6
+    assert fitting_layout(subject, P(data=7, tensor=4)).parallel.workers == 6
+
+
 def test_an_engine_that_is_larger_than_a_gpu_is_what_is_told():
     subject = on(gpus(64, 12))
     *_, advice = problems_of(subject, estimate(subject, P(data=64)))

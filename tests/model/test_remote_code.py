@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def test_no_reader_of_a_folder_runs_it(folder):
-    LocalEngine(str(folder), 1, Precision.float32).logits([[1, 2]])
+    LocalEngine(str(folder), 1, Precision.float32).logits([[1, 2]], Precision.float32)
     ExactModel(folder, dtype_of(Precision.float32))
-    logits_of_transformers(folder, Precision.float32)([[1, 2]])
+    logits_of_transformers(folder, Precision.float32, Precision.float32)([[1, 2]])
     assert not (folder / "ran").exists()

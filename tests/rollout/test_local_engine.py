@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save
 from tiny_models import VOCABULARY, tiny_weights, write_tiny_model
 
+from slime.config.schema import Precision
 from slime.data import Finish
 from slime.rollout.engine import Request, Sampling
 from slime.rollout.local import LocalEngine
@@ -251,9 +252,22 @@ def test_broken_weights_are_an_error_not_nonsense(folder):
 
 def test_logits_are_those_of_a_full_forward_pass(engine, folder):
     tokens = [3, 1, 4, 1, 5]
-    [found] = engine.logits([tokens])
+    [found] = engine.logits([tokens], Precision.float32)
     expected = reference(folder)(torch.tensor([tokens])).logits[0]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_logits_in_float32_are_those_of_the_weights_it_has_which_stay(folder):
+    from transformers import AutoModelForCausalLM
+
+    rounded, tokens = LocalEngine(folder, 1, Precision.bfloat16), [3, 1, 4, 1, 5]
+    before = {name: p.data_ptr() for name, p in rounded._model.named_parameters()}
+    [found] = rounded.logits([tokens], Precision.float32)
+    expected = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).float()
+    expected = expected(torch.tensor([tokens])).logits[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert {name: p.data_ptr() for name, p in rounded._model.named_parameters()} == before
+    assert rounded._model.dtype == torch.bfloat16
 
 
 # The process
