@@ -1,5 +1,7 @@
 """command=plan, and the same estimate before a run."""
 
+import json
+
 import pytest
 from memory.published import write_qwen3_30b_a3b
 
@@ -59,6 +61,33 @@ def test_what_cannot_fit_is_refused_with_the_layout_that_would(command, tmp_path
     kept = [word for word in tight if word.partition("=")[0] not in changed]
     again = command(*kept, *said.split(), f"model.path={folder}")
     assert (again.exit_code, again.err) == (0, "")
+
+
+def test_a_folder_of_another_family_than_the_preset_s_is_a_mistake(command, tmp_path):
+    folder = write_qwen3_30b_a3b(tmp_path / "qwen3")
+    ended = command("command=plan", "model=qwen3_4b", f"model.path={folder}")
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert ended.messages == [
+        f"model.path: {folder} holds a qwen3_moe model, and model=qwen3_4b is a qwen3: write "
+        f"model=path, or give the folder of that model"
+    ]
+
+
+@pytest.mark.parametrize("architectures", [{"a": 1}, "Qwen3MoeForCausalLM"])
+def test_a_field_of_the_wrong_type_is_one_line(architectures, command, tmp_path):
+    folder = write_qwen3_30b_a3b(tmp_path / "qwen3")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": architectures}))
+    said = (
+        f"model.path: {folder}/config.json: architectures must be a list of names, got "
+        f"{architectures!r}"
+    )
+    for words in ((), ("command=plan",)):
+        ended = command("model=path", f"model.path={folder}", *words)
+        assert ended.exit_code == 2
+        assert ended.messages[0] == said
+        assert ended.messages.count(said) == 1
+        assert ended.trained == []
 
 
 def test_the_default_run_is_planned_for_this_machine(command):
