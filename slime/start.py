@@ -30,6 +30,7 @@ from slime.kl_in_reward import build_kl_in_reward
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import read_architecture
 from slime.model.tokenizer import Tokenizer, load_tokenizer
+from slime.model.vocabulary import refuse_tokens_without_a_row
 from slime.plan import Planner, build_planner
 from slime.reward import Scorer
 from slime.reward.overlong import build_shaping
@@ -165,11 +166,11 @@ def _drawn(
     stack: ExitStack,
 ) -> Connect:
     rollout = config.rollout
-    tokenizer = load_tokenizer(model_folder)
+    tokenizer, architecture = load_tokenizer(model_folder), read_architecture(model_folder)
+    refuse_tokens_without_a_row(model_folder, tokenizer.largest_token, architecture.vocabulary_size)
     task = build_task(config.task, config.seed, tokenizer.render_chat)
     sampling = build_sampling(rollout, config.task.stop_tokens, tokenizer)
-    positions = read_architecture(model_folder).max_positions
-    check_lengths(task.longest(), tokenizer, rollout, positions)
+    check_lengths(task.longest(), tokenizer, rollout, architecture.max_positions)
     draws = _build_draws(config, task, tokenizer, sampling)
     held_out = tuple(task.held_out(config.evaluation.prompts))
     scorer = stack.enter_context(Scorer(config.reward))

@@ -9,11 +9,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from slime.config.schema import ConfigError
-from slime.model.index import is_weights_file
-from slime.reading import read_json
-
-_INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
+from slime.model.index import weight_files
 
 
 class WeightsFolder:
@@ -54,33 +50,22 @@ def open_weights(path: Path) -> Iterator[WeightsFolder]:
     """The weights in `path`: model.safetensors, or the files its index names.
 
     Only safetensors: a pickle runs code when it is read.  Raises ConfigError, one line naming the
-    folder, when there are none or a file is missing or broken.
+    folder, when there are none, a file is missing or broken, or two files hold the same tensor.
     """
     with ExitStack() as files:
         file_of: dict[str, Any] = {}
-        for file in _files(path):
+        for name in weight_files(path):
+            file = path / name
             try:
                 opened = files.enter_context(safe_open(file, framework="pt"))
             except (OSError, SafetensorError) as broken:
                 reason = str(broken).splitlines()[0]
                 raise ConfigError(f"model.path: {file} cannot be read: {reason}") from None
-            file_of.update(dict.fromkeys(opened.keys(), opened))
+            names = opened.keys()
+            if twice := sorted(file_of.keys() & set(names)):
+                raise ConfigError(
+                    f"model.path: {file} holds {twice[0]!r:.200}, which another file of its index "
+                    f"holds too: which one counts is not certain; download the model again"
+                )
+            file_of.update(dict.fromkeys(names, opened))
         yield WeightsFolder(path, file_of)
-
-
-def _files(path: Path) -> list[Path]:
-    index = path / _INDEX
-    if not index.is_file():
-        if not (path / _SINGLE).is_file():
-            raise ConfigError(
-                f"model.path: {path} has neither {_SINGLE} nor {_INDEX}; "
-                f"weights are read from safetensors only, never from pickle files"
-            )
-        return [path / _SINGLE]
-    try:
-        names = set(read_json(index)["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise ConfigError(f"model.path: {index} is not an index with a weight_map") from None
-    if not all(is_weights_file(name) for name in names):
-        raise ConfigError(f"model.path: {index} names files outside of its folder")
-    return [path / name for name in sorted(names)]

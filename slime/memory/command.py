@@ -7,7 +7,7 @@ from slime.memory.refuse import problems_of
 from slime.memory.table import text_of
 from slime.memory.workload import workload_of
 from slime.model.architecture_of import architecture_of
-from slime.model.check import layout_problems
+from slime.model.check import family_problems, layout_problems
 
 
 def print_plan(config: Config) -> None:
@@ -17,7 +17,10 @@ def print_plan(config: Config) -> None:
     printed, where the memory does not suffice: with the layout for which it does.
     """
     subject = subject_of(config, machine_of(config.plan))
-    wrong = list(layout_problems(config.model, config.parallel))
+    wrong = [
+        *family_problems(config.model),
+        *layout_problems(config.model, config.parallel),
+    ]
     if wrong:
         raise ConfigError("\n".join(wrong))
     found = estimate(subject, config.parallel)

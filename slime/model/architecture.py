@@ -12,9 +12,17 @@ from pathlib import Path
 from slime.model.config_json import ConfigJson
 from slime.model.experts import Experts, read_experts
 from slime.model.rope import RopeScaling, read_rope
+from slime.model.sliding import refuse_sliding_windows
 
 FAMILIES = ("llama", "qwen2", "qwen3", "qwen3_moe")
 _QK_NORM = ("qwen3", "qwen3_moe")
+# transformers follows these, so the engine would have another model than the trainer.
+_ONLY_TRANSFORMERS = {
+    "transformers_weights": "names other files of weights than model.safetensors and its index",
+    "per_layer_config": "gives layers settings of their own",
+}
+
+_MOST_LAYERS, _MOST_HEADS = 10_000, 100_000  # they are counted up to
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +57,19 @@ def read_architecture(folder: Path) -> Architecture:
     family = _family(config)
     _refuse_what_names_code(config)
     _refuse_what_is_not_implemented(config, family)
-    heads = config.count("num_attention_heads")
+    heads = config.count("num_attention_heads", most=_MOST_HEADS)
     hidden_size = config.count("hidden_size")
-    layers = config.count("num_hidden_layers")
+    layers = config.count("num_hidden_layers", most=_MOST_LAYERS)
+    refuse_sliding_windows(config, family, layers)
     key_value_heads = config.count("num_key_value_heads", heads if family == "llama" else None)
-    # transformers gives Qwen3 heads of 128 whatever the width, so there it must be written down.
-    must_be_written = family == "qwen3"
+    # transformers gives Qwen3 heads of 128 whatever the width, so there it must be written down;
+    # null it takes for Llama only.
+    must_be_written = family == "qwen3" or (family != "llama" and "head_dim" in config.values)
     head_size = config.count("head_dim", None if must_be_written else hidden_size // heads)
+    if family == "llama" and hidden_size % heads:
+        raise config.error(
+            f"hidden_size={hidden_size} is not a multiple of num_attention_heads={heads}"
+        )
     if heads % key_value_heads:
         raise config.error(
             f"num_attention_heads={heads} is not a multiple of num_key_value_heads="
@@ -89,12 +103,13 @@ def _family(config: ConfigJson) -> str:
     family = config.values.get("model_type")
     if family not in FAMILIES:
         raise config.error(
-            f"model_type is {family!r}, which is not supported; supported are {', '.join(FAMILIES)}"
+            f"model_type is {family!r:.60}, which is not supported; supported are "
+            f"{', '.join(FAMILIES)}"
         )
-    classes = config.values.get("architectures") or []
-    if classes and not any(str(name).endswith("ForCausalLM") for name in classes):
+    classes = config.names("architectures")
+    if classes and not any(name.endswith("ForCausalLM") for name in classes):
         raise config.error(
-            f"architectures is {classes[0]}; only language models (ForCausalLM) are supported"
+            f"architectures is {classes[0]!r:.60}; only language models (ForCausalLM) are supported"
         )
     return str(family)
 
@@ -104,7 +119,8 @@ def _refuse_what_names_code(config: ConfigJson) -> None:
     for field, value in config.values.items():
         names = field.endswith(("_implementation", "_implementation_internal"))
         if names and value not in (None, "sdpa", "eager"):
-            raise config.error(f"{field} is {value!r:.60}, which can name code to run: drop it")
+            shown = field if field.isprintable() else repr(field)
+            raise config.error(f"{shown:.60} is {value!r:.60}, which can name code to run: drop it")
 
 
 def _refuse_what_is_not_implemented(config: ConfigJson, family: str) -> None:
@@ -116,21 +132,15 @@ def _refuse_what_is_not_implemented(config: ConfigJson, family: str) -> None:
             f"attention_bias=true is not supported for {family}: it puts a bias on the output "
             f"projection too"
         )
-    if _slides(config, family):
-        raise config.error("sliding-window attention is in use, which is not supported")
+    for field, what in _ONLY_TRANSFORMERS.items():
+        value = config.values.get(field)
+        if value is not None:
+            raise config.error(f"{field} is {value!r:.60}: it {what}, which is not supported")
     activation = config.values.get("hidden_act", "silu")
     if activation not in ("silu", "swish"):
-        raise config.error(f"hidden_act is {activation!r}; only 'silu' is supported")
+        raise config.error(f"hidden_act is {activation!r:.60}; only 'silu' is supported")
     if config.values.get("quantization_config") is not None:
         raise config.error(
             "quantization_config is set: quantised weights cannot be trained; use the "
             "unquantised model"
         )
-
-
-def _slides(config: ConfigJson, family: str) -> bool:
-    """Qwen files carry a window size that counts only when use_sliding_window says so."""
-    kinds = config.values.get("layer_types") or []
-    if any(kind != "full_attention" for kind in kinds):
-        return True
-    return family != "llama" and config.flag("use_sliding_window")

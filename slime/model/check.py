@@ -5,20 +5,16 @@ from pathlib import Path
 
 from slime.config.schema import ConfigError, ModelConfig, ParallelConfig, PathModel
 from slime.model.architecture import read_architecture
-from slime.model.index import is_weights_file
+from slime.model.check_weights import weight_problems
 from slime.model.sizes import problems_of_layout, sizes_of
-from slime.model.unpickle import command, pickled_weights
-from slime.reading import read_json
-
-_GIT_LFS_POINTER = b"version https://git-lfs"
+from slime.model.vocabulary import largest_token, refuse_tokens_without_a_row
 
 
 def problems(config: ModelConfig) -> Iterator[str]:
     """One line for each thing that is wrong with the model folder the user named."""
     if isinstance(config, PathModel):
-        folder = Path(config.path).expanduser()
-        yield from _folder_problems(folder)
-        yield from _another_family(config, folder)
+        yield from _folder_problems(Path(config.path).expanduser())
+        yield from family_problems(config)
 
 
 def layout_problems(config: ModelConfig, parallel: ParallelConfig) -> Iterator[str]:
@@ -39,12 +35,15 @@ _FAMILIES = {
 }
 
 
-def _another_family(config: PathModel, folder: Path) -> Iterator[str]:
-    wanted = _FAMILIES.get(config.name)
+def family_problems(config: ModelConfig) -> Iterator[str]:
+    """A line when the folder holds a model of another family than the preset's."""
+    if not isinstance(config, PathModel):
+        return
+    wanted, folder = _FAMILIES.get(config.name), Path(config.path).expanduser()
     try:
         found = read_architecture(folder).family
     except ConfigError:
-        return  # told already
+        return  # problems() tells about a folder that cannot be read
     if wanted not in (None, found):
         yield (
             f"model.path: {folder} holds a {found} model, and model={config.name} is a {wanted}: "
@@ -54,12 +53,13 @@ def _another_family(config: PathModel, folder: Path) -> Iterator[str]:
 
 def _folder_problems(folder: Path) -> Iterator[str]:
     try:
-        read_architecture(folder)
+        vocabulary_size = read_architecture(folder).vocabulary_size
+        refuse_tokens_without_a_row(folder, largest_token(folder), vocabulary_size)
     except ConfigError as unfit:
         yield str(unfit)
         if not folder.is_dir():
             return
-    yield from _weight_problems(folder)
+    yield from weight_problems(folder)
     if (folder / "adapter_config.json").exists():
         yield (
             f"model.path: {folder} has an adapter_config.json, which stands for another model: "
@@ -69,53 +69,4 @@ def _folder_problems(folder: Path) -> Iterator[str]:
         yield (
             f"model.path: {folder} has no tokenizer.json; write it with transformers: "
             f"AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
-        )
-
-
-def _weight_problems(folder: Path) -> Iterator[str]:
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        yield _no_safetensors(folder)
-        return
-    for path in weights:
-        with path.open("rb") as file:
-            if file.read(len(_GIT_LFS_POINTER)) == _GIT_LFS_POINTER:
-                yield f"model.path: {path} is a git-lfs pointer; run git lfs pull in {folder}"
-    yield from _missing_shards(folder)
-
-
-def _no_safetensors(folder: Path) -> str:
-    pickled = pickled_weights(folder)
-    if not pickled:
-        return (
-            f"model.path: {folder} has no *.safetensors file; save the model with "
-            f"model.save_pretrained(folder)"
-        )
-    return (
-        f"model.path: {folder} has no *.safetensors file, only {pickled[0].name}, a pickle, which "
-        f"can run code when it is read; convert it with {command(folder)}"
-    )
-
-
-def _missing_shards(folder: Path) -> Iterator[str]:
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return
-    try:
-        named = set(read_json(index)["weight_map"].values())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        yield f"model.path: {index} is not a readable index of weights; download the model again"
-        return
-    strange = [name for name in named if not is_weights_file(name)]
-    if strange:
-        yield (
-            f"model.path: {index} names {strange[0]!r}, which is no *.safetensors file of this "
-            "folder; download the model again"
-        )
-        return
-    missing = sorted(name for name in named if not (folder / name).is_file())
-    if missing:
-        yield (
-            f"model.path: {folder} lacks {missing[0]}, which {index.name} names "
-            f"({len(missing)} of {len(named)} files missing); download the model again"
         )

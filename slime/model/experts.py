@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from slime.model.config_json import ConfigJson
 
+_MOST = 100_000  # they are counted up to
+_COUNTS = ("num_experts", "num_local_experts")  # two names of one field
+
 
 @dataclass(frozen=True, slots=True)
 class Experts:
@@ -21,8 +24,11 @@ class Experts:
 
 def read_experts(config: ConfigJson, layers: int) -> Experts:
     """Raises ConfigError naming the field that is missing or out of range."""
-    name = "num_experts" if "num_experts" in config.values else "num_local_experts"
-    count, per_token = config.count(name), config.count("num_experts_per_tok")
+    written = [name for name in _COUNTS if name in config.values]
+    if len({str(config.values[name]) for name in written}) > 1:
+        raise config.error(f"{' and '.join(written)} differ: delete the wrong one")
+    name = (written or _COUNTS)[0]
+    count, per_token = config.count(name, most=_MOST), config.count("num_experts_per_tok")
     if per_token > count:
         raise config.error(f"num_experts_per_tok={per_token} is more than {name}={count}")
     dense_layers = _dense_layers(config, layers)
@@ -42,8 +48,9 @@ def read_experts(config: ConfigJson, layers: int) -> Experts:
 
 def _dense_layers(config: ConfigJson, layers: int) -> tuple[int, ...]:
     """Every decoder_sparse_step-th layer has experts, unless mlp_only_layers names it."""
-    step = config.count("decoder_sparse_step", 1)
-    named = config.values.get("mlp_only_layers") or []
+    step = config.integer("decoder_sparse_step", config.values.get("decoder_sparse_step", 1))
+    named = config.values.get("mlp_only_layers")
+    named = [] if named is None else named
     if not isinstance(named, list) or not all(type(layer) is int for layer in named):
-        raise config.error(f"mlp_only_layers must be a list of layer numbers, got {named!r}")
+        raise config.wrong("mlp_only_layers", "a list of layer numbers", named)
     return tuple(n for n in range(layers) if n in named or (n + 1) % step)

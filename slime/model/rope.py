@@ -50,17 +50,36 @@ def read_rope(config: ConfigJson, max_positions: int) -> tuple[float, RopeScalin
     """-> the base of the rotary frequencies, and how they are scaled
 
     transformers 5 writes rope_parameters; older files rope_theta and rope_scaling.
-    Raises ConfigError naming rope_type or the field that is missing.
+    Raises ConfigError naming rope_type or the field that is missing or wrong.
     """
-    found = config.values.get("rope_scaling") or config.values.get("rope_parameters") or {}
-    if not isinstance(found, dict):
-        raise config.error(f"rope_parameters must be an object, got {found!r}")
-    for scope in (found, config.values):
-        if scope.get("partial_rotary_factor", 1.0) not in (None, 1):
-            raise config.error("partial_rotary_factor is not supported, only 1.0")
-    theta = found.get("rope_theta", config.values.get("rope_theta"))
-    rope = _RopeFields(config, found, max_positions)
-    return config.positive("rope_theta", _THETA if theta is None else theta), rope.scaling()
+    found = _written(config)
+    factors = (found.get("partial_rotary_factor", 1), config.values.get("partial_rotary_factor"))
+    if factors[0] != 1 or factors[1] not in (None, 1):
+        raise config.error("partial_rotary_factor is not supported, only 1.0")
+    theta = config.positive(
+        "rope_theta", found.get("rope_theta", config.values.get("rope_theta", _THETA))
+    )
+    scaling = _RopeFields(config, found, max_positions).scaling()
+    if isinstance(scaling, YarnRope) and theta <= 1:
+        raise config.error(f"rope_theta={theta:g} must be above 1 where rope_type is yarn")
+    return theta, scaling
+
+
+def _written(config: ConfigJson) -> dict[str, Any]:
+    """rope_scaling or rope_parameters; in transformers, too, one that is empty does not count."""
+    found: dict[str, Any] = {}
+    for field in ("rope_parameters", "rope_scaling"):
+        value = config.values.get(field)
+        if value is not None and not isinstance(value, dict):
+            raise config.wrong(field, "an object", value)
+        found = value or found
+    for field, value in found.items():
+        if isinstance(value, dict) or field.endswith("_attention"):
+            raise config.error(
+                f"rope_parameters[{field!r:.60}] is for some of the layers: positions that differ "
+                f"from layer to layer are not supported"
+            )
+    return found
 
 
 def rope_parameters(theta: float, scaling: RopeScaling | None) -> dict[str, Any]:
@@ -111,7 +130,7 @@ class _RopeFields:
             case "yarn":
                 return self._yarn()
         raise self._config.error(
-            f"rope_type is {kind!r}, which is not supported; supported are default, linear, "
+            f"rope_type is {kind!r:.60}, which is not supported; supported are default, linear, "
             f"llama3, yarn"
         )
 
@@ -125,16 +144,24 @@ class _RopeFields:
 
     def _yarn(self) -> YarnRope:
         original = self._original_positions()
-        given = self._values.get("factor")
-        factor = self._max_positions / original if given is None else self._number("factor")
+        # transformers takes null for it, but wants it written down.
+        is_null = self._values.get("factor", 1) is None
+        factor = self._max_positions / original if is_null else self._number("factor")
         return YarnRope(
             factor=factor,
             original_positions=original,
             beta_fast=self._number("beta_fast", _BETA_FAST),
             beta_slow=self._number("beta_slow", _BETA_SLOW),
             attention_factor=self._attention_factor(factor),
-            truncate=self._values.get("truncate", True) is not False,
+            truncate=self._truncate(),
         )
+
+    def _truncate(self) -> bool:
+        """null is false: what is absent is true."""
+        value = self._values.get("truncate", True)
+        if value is not None and not isinstance(value, bool):
+            raise self._config.wrong("rope_parameters.truncate", "true or false", value)
+        return bool(value)
 
     def _attention_factor(self, factor: float) -> float:
         """What is written down, or what the paper recommends (section 3.4); the two mscale fields
@@ -150,8 +177,8 @@ class _RopeFields:
 
     def _original_positions(self) -> int:
         field = "original_max_position_embeddings"
-        value = self._config.values.get(field, self._values.get(field))
-        value = self._max_positions if value is None else value
+        value = self._values.get(field, self._max_positions)
+        value = self._config.values.get(field, value)
         return self._config.integer(f"rope_parameters.{field}", value)
 
     def _number(self, field: str, default: float | None = None) -> float:

@@ -74,6 +74,12 @@ class Tokenizer:
         )
 
     @property
+    def largest_token(self) -> int | None:
+        """Of all that its vocabulary names, what was added included."""
+        ids: Iterable[int] = self._tokenizer.get_vocab().values()
+        return max(ids, default=None)
+
+    @property
     def end_texts(self) -> list[str]:
         """The model's own end tokens as they are written in a text."""
         texts: list[str] = self._tokenizer.convert_ids_to_tokens(sorted(self.end_token_ids))

@@ -1,69 +1,79 @@
 """Pickled weights into safetensors: python -m slime.model.unpickle FOLDER
 
-torch reads the pickles as bare tensors (weights_only), which runs none of their code; what is more
-than tensors is refused.  Files are converted one after the other, and the pickles stay.
+Files are read one after the other as bare tensors, which runs none of their code, and written
+aside; only when all of them proved right do they get their names.  The pickles stay.
 """
 
 import json
-import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from shutil import copymode
+from tempfile import TemporaryDirectory
 
 from slime.config.schema import ConfigError
-
-PATTERNS = ("*.bin", "*.pt", "*.pth")
-_INDEX = "model.safetensors.index.json"
-
-
-def pickled_weights(folder: Path) -> list[Path]:
-    """Files whose names say that they hold pickled tensors."""
-    return sorted(path for pattern in PATTERNS for path in folder.glob(pattern))
-
-
-def command(folder: Path) -> str:
-    return f"python -m slime.model.unpickle {folder}"
+from slime.model.index import INDEX, SINGLE
+from slime.model.pickled import SUFFIXES, pickled_weights
 
 
 def unpickle(folder: Path) -> None:
     """Write model.safetensors, or several files and their index, beside the pickles in `folder`.
 
-    Raises ConfigError for a folder without pickled weights, or with one that is not a dictionary of
-    tensors.
+    Raises ConfigError, and leaves the folder as it was: when it has no pickled weights or has
+    safetensors already, when a pickle is not a dictionary of dense tensors, or when nothing can be
+    written.
     """
-    from safetensors.torch import save_file
-
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder")
+    there = sorted(path.name for path in (*folder.glob("*.safetensors"), *folder.glob(INDEX)))
+    if there:
+        raise ConfigError(f"{folder} has {there[0]} already: delete that to convert the pickles")
     files = pickled_weights(folder)
     if not files:
-        raise ConfigError(f"{folder} has no {' or '.join(PATTERNS)} file")
+        raise ConfigError(f"{folder} has no {' or '.join(f'*{s}' for s in SUFFIXES)} of weights")
+    try:
+        with TemporaryDirectory(prefix=".unpickle-", dir=folder) as aside:
+            _convert(files, Path(aside))
+            _move(Path(aside), folder)
+    except OSError as failed:
+        raise ConfigError(f"{folder} cannot be written to: {failed.strerror}") from None
+
+
+def _convert(files: Sequence[Path], target: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    from slime.model.bare_tensors import bare_tensors
+
     weight_map: dict[str, str] = {}
     for number, file in enumerate(files, start=1):
-        name = f"model-{number:05d}-of-{len(files):05d}.safetensors"
-        name = name if len(files) > 1 else "model.safetensors"
-        tensors = dict(_tensors(file))
+        name = f"model-{number:05d}-of-{len(files):05d}.safetensors" if len(files) > 1 else SINGLE
+        tensors = bare_tensors(file)
         if twice := sorted(tensors.keys() & weight_map.keys()):
-            raise ConfigError(f"{file} holds {twice[0]}, which another file of {folder} holds too")
-        save_file(tensors, folder / name, metadata={"format": "pt"})
+            raise ConfigError(f"{file} holds {twice[0]!r:.200}, which another file holds too")
+        try:
+            save_file(tensors, target / name, metadata={"format": "pt"})
+        except SafetensorError as failed:
+            reason = str(failed).splitlines()[0]
+            raise ConfigError(f"{file} cannot be written as safetensors: {reason}") from None
+        copymode(file, target / name)  # else only its owner could read it
         weight_map |= dict.fromkeys(tensors, name)
+        del tensors  # before the next file is read
     if len(files) > 1:
         index = {"metadata": {}, "weight_map": weight_map}
-        (folder / _INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        (target / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
-    """Copies: several names may stand for one tensor, which safetensors does not know."""
-    import torch
-
+def _move(source: Path, target: Path) -> None:
+    """The index last: without it several files are no weights yet."""
+    moved: list[Path] = []
     try:
-        found = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as broken:
-        reason = (str(broken) or type(broken).__name__).splitlines()[0]
-        raise ConfigError(f"{file} cannot be read as bare tensors: {reason}") from None
-    for name, tensor in found.items() if isinstance(found, dict) else ():
-        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
-            raise ConfigError(f"{file} holds {name!r}, which is not a tensor")
-        yield name, tensor.clone(memory_format=torch.contiguous_format)
+        for file in sorted(source.iterdir(), key=lambda path: path.name == INDEX):
+            moved.append(file.rename(target / file.name))
+    except BaseException:
+        for file in moved:
+            file.unlink()
+        raise
 
 
 def main(arguments: list[str]) -> int:

@@ -1,5 +1,7 @@
 """command=plan, and the same estimate before a run."""
 
+import json
+
 import pytest
 from memory.published import write_qwen3_30b_a3b
 
@@ -72,6 +74,33 @@ def test_more_workers_than_there_are_gpus_are_told_a_layout_for_those_there_are(
     assert large.messages[0].endswith("128 train workers need a GPU each, and there are 64")
     assert large.messages[1].startswith("what fits, with 64 workers: parallel.data=8 (the GPU of")
     assert small.messages[1].startswith("what fits, with 2 workers: parallel.data=2 (the GPU of")
+
+
+def test_a_folder_of_another_family_than_the_preset_s_is_a_mistake(command, tmp_path):
+    folder = write_qwen3_30b_a3b(tmp_path / "qwen3")
+    ended = command("command=plan", "model=qwen3_4b", f"model.path={folder}")
+    assert (ended.exit_code, ended.out) == (2, "")
+    assert ended.messages == [
+        f"model.path: {folder} holds a qwen3_moe model, and model=qwen3_4b is a qwen3: write "
+        f"model=path, or give the folder of that model"
+    ]
+
+
+@pytest.mark.parametrize("architectures", [{"a": 1}, "Qwen3MoeForCausalLM"])
+def test_a_field_of_the_wrong_type_is_one_line(architectures, command, tmp_path):
+    folder = write_qwen3_30b_a3b(tmp_path / "qwen3")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": architectures}))
+    said = (
+        f"model.path: {folder}/config.json: architectures must be a list of names, got "
+        f"{architectures!r}"
+    )
+    for words in ((), ("command=plan",)):
+        ended = command("model=path", f"model.path={folder}", *words)
+        assert ended.exit_code == 2
+        assert ended.messages[0] == said
+        assert ended.messages.count(said) == 1
+        assert ended.trained == []
 
 
 def test_the_default_run_is_planned_for_this_machine(command):

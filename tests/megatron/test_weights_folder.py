@@ -64,3 +64,15 @@ def test_a_file_that_is_cut_short_is_an_error(tmp_path):
 def test_an_index_that_is_none_is_an_error(text, tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(text)
     assert "weight_map" in error_of(tmp_path)
+
+
+def test_a_single_file_beside_an_index_of_others_is_an_error(tmp_path):
+    write_shards(tmp_path, [["a", "c"], ["b"]])
+    safetensors.torch.save_file(WEIGHTS, tmp_path / "model.safetensors")
+    assert "stand for different weights (model-0.safetensors)" in error_of(tmp_path)
+
+
+def test_a_tensor_in_two_files_is_an_error(tmp_path):
+    """Which one counts differs from program to program."""
+    write_shards(tmp_path, [["a", "c"], ["b", "a"]])
+    assert "model-1.safetensors holds 'a', which another file" in error_of(tmp_path)

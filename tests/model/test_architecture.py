@@ -90,6 +90,28 @@ def test_transformers_reads_the_same_values(tmp_path, family):
         ({"model_type": "mistral"}, "model_type is 'mistral'.*llama, qwen2, qwen3, qwen3_moe"),
         ({"model_type": None}, "model_type is None"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
+        ({"architectures": "LlamaForCausalLM"}, "architectures must be a list of names, got 'Llam"),
+        ({"architectures": {"a": 1}}, "architectures must be a list of names"),
+        ({"layer_types": 5}, "layer_types must be a list of names, got 5"),
+        ({"transformers_weights": "other.safetensors"}, "transformers_weights is 'other"),
+        ({"per_layer_config": {"0": {"head_dim": 8}}}, "per_layer_config is"),
+        ({"num_attention_heads": 6, "head_dim": 16}, "hidden_size=64 is not a multiple of num_att"),
+        ({"num_hidden_layers": 10**400}, "num_hidden_layers must be at most 10000"),
+        ({"rope_scaling": {"type": "linear", "factor": 10**400}}, "rope_parameters.factor must be"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": 2.0}, "rope_theta": 1.0},
+            "rope_theta=1 must be above 1 where rope_type is yarn",
+        ),
+        ({"rope_scaling": {"type": "yarn"}}, "rope_parameters.factor is missing"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": 2.0, "truncate": 0}},
+            "rope_parameters.truncate must be true or false, got 0",
+        ),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 2.0}}},
+            r"rope_parameters\['full_attention'\] is for some of the layers",
+        ),
+        ({"rope_parameters": [1]}, "rope_parameters must be an object"),
         ({"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_type is 'dynamic'"),
         ({"rope_parameters": {"rope_type": "longrope"}}, "rope_type is 'longrope'"),
         ({"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor is missing"),
@@ -117,13 +139,6 @@ def test_what_the_trainer_cannot_do_is_refused_by_name(tmp_path, values, said):
         read(tmp_path, LLAMA | values)
     assert str(tmp_path) in str(error.value)
     assert "\n" not in str(error.value)
-
-
-def test_a_sliding_window_counts_only_when_it_is_in_use(tmp_path):
-    read(tmp_path, QWEN2 | {"sliding_window": 4096, "use_sliding_window": False})
-    for values in ({"use_sliding_window": True}, {"layer_types": ["sliding_attention"]}):
-        with pytest.raises(ConfigError, match="sliding-window"):
-            read(tmp_path, QWEN2 | values)
 
 
 def test_qwen3_must_say_its_head_size(tmp_path):
@@ -182,6 +197,7 @@ def test_the_layers_with_experts_are_those_of_transformers(tmp_path, changes):
         ({"mlp_only_layers": [0, 1, 2]}, "no layer with experts"),
         ({"mlp_only_layers": "all"}, "mlp_only_layers must be a list"),
         ({"norm_topk_prob": 1}, "norm_topk_prob must be true or false"),
+        ({"num_local_experts": 4}, "num_experts and num_local_experts differ"),
         ({"decoder_sparse_step": 0}, "decoder_sparse_step must be an integer >= 1"),
     ],
 )

@@ -1,4 +1,5 @@
 import json
+import shlex
 import subprocess
 import sys
 
@@ -55,6 +56,24 @@ def test_pickled_weights_are_refused_with_what_to_do(folder):
     assert problem.endswith(f"convert it with python -m slime.model.unpickle {folder}")
 
 
+def test_the_command_that_converts_can_be_typed_as_it_stands(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    strange = folder.rename(folder.with_name("my model's"))
+    [problem] = found(strange)
+    assert shlex.split(problem.partition("convert it with ")[2])[-1] == str(strange)
+
+
+def test_of_a_trainer_s_pickles_the_weights_are_named(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    for name in ("optimizer.pt", "training_args.bin"):
+        (folder / name).write_bytes(b"x")
+    [problem] = found(folder)
+    assert "only pytorch_model.bin, a pickle" in problem
+    (folder / "pytorch_model.bin").unlink()
+    [problem] = found(folder)
+    assert problem.endswith("save the model with model.save_pretrained(folder)")
+
+
 def test_a_git_lfs_pointer_is_recognised(folder):
     (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
     [problem] = found(folder)
@@ -62,10 +81,72 @@ def test_a_git_lfs_pointer_is_recognised(folder):
 
 
 def test_a_shard_that_is_not_there_is_named(folder):
-    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002.safetensors"}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
+    write_index(folder, {"a": "model-00001.safetensors", "b": "model-00002.safetensors"})
     [problem] = found(folder)
     assert "lacks model-00002.safetensors" in problem
+
+
+def test_a_single_file_beside_an_index_of_others_is_refused(folder):
+    """transformers would read the one and other programs the other."""
+    (folder / "model-00001.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    index = write_index(folder, {"a": "model-00001.safetensors"})
+    assert found(folder) == [
+        f"model.path: {folder}/model.safetensors and {index} stand for different weights "
+        f"(model-00001.safetensors): delete the one that is not meant"
+    ]
+    write_index(folder, {"a": "model.safetensors"})
+    assert found(folder) == []
+
+
+def test_weights_under_a_name_that_nothing_reads_are_refused(folder):
+    (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
+    [problem] = found(folder)
+    assert "has neither model.safetensors nor model.safetensors.index.json" in problem
+
+
+def test_a_link_to_nothing_is_one_line(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to(folder / "gone")
+    assert found(folder) == [
+        f"model.path: {folder}/model.safetensors cannot be read: No such file or directory"
+    ]
+
+
+def write_index(folder, weight_map):
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    return index
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "largest"),
+    [
+        ({"model": {"vocab": {"a": 0, "b": 96}}}, 96),
+        ({"model": {"vocab": [["a", 0.0]] * 98}}, 97),
+        ({"model": {"vocab": {"a": 0}}, "added_tokens": [{"id": 99, "content": "<pad>"}]}, 99),
+    ],
+)
+def test_a_token_that_the_model_has_no_row_for_is_refused(tokenizer, largest, folder):
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert found(folder) == [
+        f"model.path: {folder}: the tokenizer has tokens up to {largest}, and config.json "
+        f"vocab_size=96 has none above 95: take the tokenizer of this model, or save it with "
+        f"resize_token_embeddings({largest + 1})"
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"model": {"vocab": {"a": 0, "b": 95}}, "added_tokens": [{"id": 95}]}', "{", "[]", "{}",
+        '{"model": 1, "added_tokens": 1}', '{"model": {"vocab": {"a": "x"}}, "added_tokens": [1]}',
+        '{"model": {"vocab": []}, "added_tokens": [{"id": null}]}',
+    ],
+)  # fmt: skip
+def test_other_tokens_and_what_is_no_tokenizer_pass_here(text, folder):
+    (folder / "tokenizer.json").write_text(text)
+    assert found(folder) == []
 
 
 def test_an_unsupported_architecture_is_named(folder):
