@@ -90,7 +90,7 @@ def _log(config: Config, beginning: Beginning) -> RunLog:
 
 def _iterate(run: Run, stop: Stop, weights: PushedWeights, boundary: Boundary) -> None:
     bad_steps = BadSteps(run.max_bad_steps, run.begins.bad_steps)
-    numbers = count(run.begins.step)
+    numbers, checkpoint_s = count(run.begins.step), 0.0
     for iteration in range(run.begins.iteration, run.iterations):
         if run.evaluates_after(iteration):
             _evaluate(run, trained=iteration)
@@ -124,12 +124,20 @@ def _iterate(run: Run, stop: Stop, weights: PushedWeights, boundary: Boundary) -
                 rollout_metrics(
                     selection, sum(step.prompts for step in steps), kl_penalty_mean(steps)
                 ),
-                Times.of(selection, train_s, push_s, clock.total()),
+                Times.of(
+                    selection,
+                    train_s=train_s,
+                    push_s=push_s,
+                    checkpoint_s=checkpoint_s,
+                    iteration_s=clock.total(),
+                ),
                 Recovery(run.restarts.engine, run.restarts.trainer),
             )
             bad_steps.count(last)
+            clock.lap()
             boundary.position = _position(run, iteration + 1, number + 1, bad_steps)
             run.checkpoints.after(boundary.position)
+            checkpoint_s = clock.lap()
         stop.check()
     assert boundary.position is not None
     run.checkpoints.now(boundary.position)

@@ -48,17 +48,27 @@ class Times:
     reward_s: float
     train_s: float
     push_s: float
+    checkpoint_s: float
     iteration_s: float
     response_tokens_per_s: float
 
     @classmethod
-    def of(cls, selection: Selection, train_s: float, push_s: float, iteration_s: float) -> "Times":
+    def of(
+        cls,
+        selection: Selection,
+        *,
+        train_s: float,
+        push_s: float,
+        checkpoint_s: float,
+        iteration_s: float,
+    ) -> "Times":
         tokens = sum(response_lengths(rollouts_of(selection.generated)))
         return cls(
             generate_s=selection.generate_s,
             reward_s=selection.reward_s,
             train_s=train_s,
             push_s=push_s,
+            checkpoint_s=checkpoint_s,
             iteration_s=iteration_s,
             response_tokens_per_s=tokens / iteration_s,
         )

@@ -13,7 +13,7 @@ REPORT = IterationReport(
     iteration=0,
     rollout=rollout_metrics(SELECTION, trained_prompts=1),
     step=replace(NOTHING_TO_TRAIN, loss=1.5e-9, grad_norm=None, skipped=True),
-    times=Times.of(SELECTION, 6.0, 0.5, iteration_s=10.0),
+    times=Times.of(SELECTION, train_s=6.0, push_s=0.5, checkpoint_s=0.0, iteration_s=10.0),
 )
 
 
@@ -42,7 +42,10 @@ def test_on_a_terminal_the_phase_and_the_time_left_stay_in_view():
 
 def test_an_iteration_that_replays_nothing_has_no_numbers_to_show():
     nothing = collected([])
-    rollout, times = rollout_metrics(nothing, trained_prompts=0), Times.of(nothing, 6.0, 0.5, 10.0)
+    rollout, times = (
+        rollout_metrics(nothing, trained_prompts=0),
+        Times.of(nothing, train_s=6.0, push_s=0.5, checkpoint_s=0.0, iteration_s=10.0),
+    )
     out = io.StringIO()
     with RunProgress(4, Console(file=out, width=300, highlight=False)) as progress:
         progress.iteration(replace(REPORT, rollout=rollout, times=times))

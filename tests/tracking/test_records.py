@@ -96,7 +96,7 @@ def test_a_rollout_without_a_reward_is_an_error():
 
 def test_times_and_throughput_are_over_all_rounds_and_the_whole_iteration():
     selection = filtered((WRONG,), (MIXED,), trained=(MIXED,))
-    times = Times.of(selection, train_s=2.0, push_s=0.25, iteration_s=6.0)
+    times = Times.of(selection, train_s=2.0, push_s=0.25, checkpoint_s=0.5, iteration_s=6.0)
     assert (times.generate_s, times.reward_s) == (2.0, 1.0)
     assert (times.train_s, times.push_s, times.iteration_s) == (2.0, 0.25, 6.0)
     assert times.response_tokens_per_s == pytest.approx((6 + 12) / 6)

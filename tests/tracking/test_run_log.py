@@ -15,7 +15,7 @@ from slime.tracking.run_log import RunLog, StepNumber
 GROUPS = (group(1, [1.0, 0.0], [2, 4]), group(2, [0.0, 0.0], [1, 1]))
 FAILURE = RewardFailure(201, "question 2", "answer 1", "42", "ZeroDivisionError: boom")
 SELECTION = collected(GROUPS, FAILURE)
-TIMES = Times.of(SELECTION, 1, 0, 2)
+TIMES = Times.of(SELECTION, train_s=1, push_s=0, checkpoint_s=0, iteration_s=2)
 TAKEN = replace(NOTHING_TO_TRAIN, skipped=False, active_tokens=6)
 
 
