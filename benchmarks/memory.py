@@ -72,6 +72,7 @@ class Case:
             keeps_reference=isinstance(self.kl, K3),
             generated_at_once=self.rollouts,
             prompts_at_once=self.rollouts // 8,
+            saves_while_training=False,
         )
 
 
