@@ -40,7 +40,7 @@ def test_a_plan_for_64_gpus_needs_nothing_but_config_json(command, tmp_path):
     assert first.split()[2:8] == ["32", "650.4M", "1.2", "2.4", "5.3", "0.0"]
     assert last.startswith("last stage")
     assert engine.split()[2:4] == ["56.9", "2.3"]
-    assert saved.split()[-5:] == ["machine", "57.5", "58.2", "81.5", "139.7"]
+    assert saved.split()[-5:] == ["machine", "57.5", "58.2", "81.5", "139.6"]
     assert verdict.startswith("the GPU of a train worker and the engine: needs 7")
     assert verdict.endswith("): fits")
     assert [path.name for path in tmp_path.iterdir()] == ["qwen3"]
