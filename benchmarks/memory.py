@@ -1,6 +1,7 @@
 """The estimate of command=plan beside the peak memory of real processes, on the CPU.
 
-    python benchmarks/memory.py
+    OMP_NUM_THREADS=1 python benchmarks/memory.py                # every case
+    OMP_NUM_THREADS=1 python benchmarks/memory.py tiny smollm2-512
 
 One train worker and one rollout engine for each case, each in a process of its own.  What is
 measured is the most that the process had resident, its libraries included.
@@ -72,19 +73,22 @@ class Case:
             keeps_reference=isinstance(self.kl, K3),
             generated_at_once=self.rollouts,
             prompts_at_once=self.rollouts // 8,
+            saves_while_training=False,
         )
 
 
 SMOLLM2, WIDE = SmolLM2Model(), TinyModel(hidden_size=512, layers=8)
-CASES = [
-    Case("tiny", TinyModel(), 2048, 256, KLConfig()),
-    Case("tiny, 512 wide, 8 layers", WIDE, 4096, 256, KLConfig()),
-    Case("tiny_moe, 256 wide", TinyMoeModel(hidden_size=256), 4096, 256, KLConfig()),
-    Case("smollm2_135m", SMOLLM2, 512, 128, KLConfig(), rollouts=32),
-    Case("smollm2_135m", SMOLLM2, 2048, 128, KLConfig(), rollouts=32),
-    Case("smollm2_135m, loss/kl=k3", SMOLLM2, 1024, 128, K3(), rollouts=32),
-    Case("smollm2_135m, bfloat16", SMOLLM2, 1024, 128, KLConfig(), Precision.bfloat16, rollouts=32),
-]
+CASES = {
+    "tiny": Case("tiny", TinyModel(), 2048, 256, KLConfig()),
+    "wide": Case("tiny, 512 wide, 8 layers", WIDE, 4096, 256, KLConfig()),
+    "moe": Case("tiny_moe, 256 wide", TinyMoeModel(hidden_size=256), 4096, 256, KLConfig()),
+    "smollm2-512": Case("smollm2_135m", SMOLLM2, 512, 128, KLConfig(), rollouts=32),
+    "smollm2-2048": Case("smollm2_135m", SMOLLM2, 2048, 128, KLConfig(), rollouts=32),
+    "smollm2-kl": Case("smollm2_135m, loss/kl=k3", SMOLLM2, 1024, 128, K3(), rollouts=32),
+    "smollm2-bfloat16": Case(
+        "smollm2_135m, bfloat16", SMOLLM2, 1024, 128, KLConfig(), Precision.bfloat16, rollouts=32
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -219,13 +223,15 @@ def row(case: Case) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="cases whose names begin like this")
-    given = parser.parse_args()
-    four = "estimate | measured | ratio | process"
-    print(f"| | micro-batch x longest | {four} | {four} |")
-    print("|" + "---|" * 10)
-    for case in (case for case in CASES if case.name.startswith(given.only)):
-        print(row(case), flush=True)
+    parser.add_argument("cases", nargs="*", metavar="case", help=f"of {', '.join(CASES)}; or all")
+    given = parser.parse_args().cases or list(CASES)
+    if unknown := [name for name in given if name not in CASES]:
+        parser.error(f"no case is named {unknown[0]}; there are {', '.join(CASES)}")
+    rest = "measured | ratio | process"
+    columns = f"worker: estimate | {rest} | engine: estimate | {rest}"
+    print(f"| | micro-batch x longest | {columns} |\n|{'---|' * 10}", flush=True)
+    for name in given:
+        print(row(CASES[name]), flush=True)
 
 
 if __name__ == "__main__":

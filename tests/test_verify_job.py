@@ -91,6 +91,7 @@ def test_the_weights_of_a_checkpoint_are_compared_when_the_engine_has_them(tmp_p
     refused = launch(tmp_path / "refused", *begun, PYTHONPATH=altered(WRONG_PUSH))
     assert refused.exit_code == 2
     [line] = [line for line in refused.stderr.splitlines() if line.startswith("config error")]
-    assert "model.verify: after reading the checkpoint runs/" in line.replace(f"{tmp_path}/", "")
+    began = refused.run_directory / "checkpoints" / "iteration-000001"
+    assert f"model.verify: after reading the checkpoint {began} the trainer's logits" in line
     assert "they differ by " in line
     assert len(refused.steps()) == 0

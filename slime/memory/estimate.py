@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from slime.config.schema import ParallelConfig, Precision
+from slime.memory.checkpoint import CheckpointMemory, checkpoint_memory
 from slime.memory.engine import EngineMemory, engine_memory
 from slime.memory.machine import GIB, Machine
 from slime.memory.parameters import of_model
@@ -14,6 +15,9 @@ from slime.model.architecture import Architecture
 # processes (benchmarks/memory.py).  That of a GPU (CUDA, NCCL, workspaces) was not measured.
 TRAIN_PROCESS, ENGINE_PROCESS, DRIVER_AND_RAY = int(0.5 * GIB), int(0.4 * GIB), int(1.2 * GIB)
 GPU_PROCESS = int(2 * GIB)
+
+# How many train workers share a machine's main memory, where each has a GPU.
+GPUS_OF_A_MACHINE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Estimate:
     device: Device
     stages: tuple[WorkerMemory, ...]  # one worker of each pipeline stage
     engine: EngineMemory | None
+    checkpoint: CheckpointMemory
     pushed: int  # the whole model, as it goes from the trainer to the engine
     needs: tuple[Need, ...]
 
@@ -69,10 +74,12 @@ def estimate(subject: Subject, parallel: ParallelConfig) -> Estimate:
         for stage in range(parallel.pipeline)
     )
     engine = engine_of(subject)
+    together = GPUS_OF_A_MACHINE if device.on_gpu else parallel.workers
+    saved = checkpoint_memory(subject.model, parallel, device.element_bytes, together)
     pushed = device.element_bytes * of_model(subject.model)
     made = _on_gpus if device.on_gpu else _in_main_memory
-    needs = tuple(made(subject.machine, parallel, stages, engine, pushed))
-    return Estimate(parallel, device, stages, engine, pushed, needs)
+    needs = tuple(made(subject, parallel, stages, engine, saved, pushed))
+    return Estimate(parallel, device, stages, engine, saved, pushed, needs)
 
 
 def engine_of(subject: Subject) -> EngineMemory | None:
@@ -81,18 +88,20 @@ def engine_of(subject: Subject) -> EngineMemory | None:
 
 
 def _in_main_memory(
-    machine: Machine,
+    subject: Subject,
     parallel: ParallelConfig,
     stages: tuple[WorkerMemory, ...],
     engine: EngineMemory | None,
+    saved: CheckpointMemory,
     pushed: int,
 ) -> list[Need]:
     """Workers, engine and Ray's object store have one memory; they take turns.
 
     While training or generating the store holds the weights that were pushed last.  While pushing
     it holds these and the new ones, and the new ones are also being written by the trainer and read
-    by the engine.
+    by the engine.  The copies of a checkpoint are there while any of this goes on.
     """
+    machine = subject.machine
     if machine.memory is None:
         return []
     each = parallel.workers // parallel.pipeline
@@ -104,21 +113,30 @@ def _in_main_memory(
     if engine is not None:
         always += ENGINE_PROCESS + engine.weights
         turns += [pushed + engine.cache + engine.working, 4 * pushed]
-    return [Need("main memory", always + max(turns), states, machine.memory)]
+    most = _with_checkpoint(max(turns), pushed, saved, subject.work)
+    return [Need("main memory", always + most, states, machine.memory)]
+
+
+def _with_checkpoint(turn: int, pushed: int, saved: CheckpointMemory, work: Workload) -> int:
+    """The most there is: in a turn, perhaps with copies being written, or as these are made."""
+    meanwhile = saved.copied if work.saves_while_training else 0
+    return max(turn + meanwhile, pushed + saved.beginning)
 
 
 def _on_gpus(
-    machine: Machine,
+    subject: Subject,
     parallel: ParallelConfig,
     stages: tuple[WorkerMemory, ...],
     engine: EngineMemory | None,
+    saved: CheckpointMemory,
     pushed: int,
 ) -> list[Need]:
     """A GPU for each worker; the engine has one too, or shares a worker's (slime.cluster.session).
 
     In main memory there are, for the engine's machine, the old and the new weights in Ray's store
-    and the new ones once more as the engine reads them.
+    and the new ones once more as the engine reads them; and what its workers copy for a checkpoint.
     """
+    machine = subject.machine
     largest = max(stages, key=lambda stage: stage.total)
     states = max(stage.states.total for stage in stages)
     of_worker = largest.total + GPU_PROCESS
@@ -134,5 +152,6 @@ def _on_gpus(
         where = "the GPU of a train worker and the engine"
         needs.append(Need(where, both, states, machine.gpu_memory))
     if machine.memory is not None:
-        needs.append(Need("main memory", 3 * pushed, 0, machine.memory))
+        most = _with_checkpoint(3 * pushed, pushed, saved, subject.work)
+        needs.append(Need("main memory", most, 0, machine.memory))
     return needs

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from slime.memory.estimate import (
     ENGINE_PROCESS,
     GPU_PROCESS,
+    GPUS_OF_A_MACHINE,
     TRAIN_PROCESS,
     Estimate,
     Need,
@@ -19,6 +20,7 @@ _COLUMNS = (
     "GiB of one worker", "workers", "parameters", "weights", "gradients", "optimizer", "reference",
     "activations", "working", "process", "all",
 )  # fmt: skip
+_CHECKPOINT_COLUMNS = ("GiB in main memory of a checkpoint", "copied", "gathered", "passing", "all")
 _ENGINE_COLUMNS = ("GiB of the rollout engine", "weights", "cache", "working", "process", "all")
 
 
@@ -27,6 +29,7 @@ def text_of(subject: Subject, found: Estimate) -> str:
     parts = ["\n".join(_facts(subject, found)), _aligned(_worker_rows(found))]
     if found.engine is not None:
         parts.append(_aligned(_engine_rows(found)))
+    parts.append(_aligned(_checkpoint_rows(found)))
     parts.append("\n".join(map(_verdict, found.needs)) or "main memory: not known, not judged")
     return "\n\n".join(parts)
 
@@ -91,6 +94,16 @@ def _engine_rows(found: Estimate) -> Iterator[Sequence[str]]:
     parts = (engine.weights, engine.cache, engine.working, process, engine.total + process)
     yield _ENGINE_COLUMNS
     yield ("one process", *map(gib, parts))
+
+
+def _checkpoint_rows(found: Estimate) -> Iterator[Sequence[str]]:
+    saved, workers = found.checkpoint, found.parallel.workers
+    if found.device.on_gpu:
+        workers = min(workers, GPUS_OF_A_MACHINE)
+    who = "the worker" if workers == 1 else f"{workers} workers of a machine"
+    parts = (saved.copied, saved.gathered, saved.passing, saved.beginning)
+    yield _CHECKPOINT_COLUMNS
+    yield (who, *map(gib, parts))
 
 
 def _verdict(need: Need) -> str:

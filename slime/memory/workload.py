@@ -28,6 +28,7 @@ class Workload:
     keeps_reference: bool
     generated_at_once: int | None  # rollouts; None: no engine
     prompts_at_once: int
+    saves_while_training: bool  # or at the end only
 
     @property
     def longest(self) -> int:
@@ -72,6 +73,7 @@ def workload_of(config: Config) -> Workload:
         keeps_reference=isinstance(config.loss.kl, ReferenceKLConfig),
         generated_at_once=at_once,
         prompts_at_once=min(at_once or 0, all_prompts),
+        saves_while_training=0 < config.checkpoint.interval < config.iterations,
     )
 
 

@@ -30,7 +30,7 @@ def test_a_plan_for_64_gpus_needs_nothing_but_config_json(command, tmp_path):
     folder = write_qwen3_30b_a3b(tmp_path / "qwen3")
     ended = command(*FITS, f"model.path={folder}")
     assert (ended.exit_code, ended.err, ended.trained) == (0, "", [])
-    model, layout, batch, columns, first, last, _, engine, verdict = rows(ended.out)
+    model, layout, batch, columns, first, last, _, engine, _, saved, verdict = rows(ended.out)
     assert model.endswith("48 layers, 30.53B parameters, 3.35B of them for each token")
     assert layout == (
         "layout: 64 workers (data 8, context 1, tensor 4, pipeline 2, expert 8), distributed "
@@ -42,6 +42,7 @@ def test_a_plan_for_64_gpus_needs_nothing_but_config_json(command, tmp_path):
     assert first.split()[2:8] == ["32", "650.4M", "1.2", "2.4", "5.3", "0.0"]
     assert last.startswith("last stage")
     assert engine.split()[2:4] == ["56.9", "2.3"]
+    assert saved.split()[-5:] == ["machine", "57.5", "58.2", "81.5", "139.6"]
     assert verdict.startswith("the GPU of a train worker and the engine: needs 7")
     assert verdict.endswith("): fits")
     assert [path.name for path in tmp_path.iterdir()] == ["qwen3"]
@@ -108,6 +109,18 @@ def test_the_default_run_is_planned_for_this_machine(command):
     assert ended.exit_code == 0
     assert rows(ended.out)[0] == "model: llama, 30 layers, 134.5M parameters"
     assert rows(ended.out)[-1].startswith("main memory: needs ")
+
+
+def test_checkpoints_that_are_saved_while_training_need_memory_beside_it(command):
+    def needs(*given):
+        verdict = rows(command("command=plan", "plan.memory_gib=99", "iterations=9", *given).out)[
+            -1
+        ]
+        return float(verdict.split()[3])
+
+    [end, last, both] = map(needs, (f"checkpoint.interval={n}" for n in (0, 9, 8)))
+    assert end == last
+    assert both == pytest.approx(end + 12 * 134.5e6 / GIB, abs=0.11)
 
 
 @pytest.mark.parametrize(

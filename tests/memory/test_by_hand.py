@@ -4,11 +4,14 @@
 micro-batches of 1536 tokens.
 """
 
+from dataclasses import replace
+
 import pytest
 from memory.published import write_qwen3_30b_a3b
 
 from slime.config.schema import ParallelConfig, Precision
 from slime.memory.activations import MicroBatch, activation_bytes
+from slime.memory.checkpoint import checkpoint_memory
 from slime.memory.engine import engine_memory
 from slime.memory.estimate import Subject, estimate
 from slime.memory.machine import GIB, Machine
@@ -24,7 +27,7 @@ LAYOUT = ParallelConfig(
 )  # fmt: skip
 WORK = Workload(
     samples=256, prompt_tokens=512, response_tokens=1024, keeps_reference=False,
-    generated_at_once=16, prompts_at_once=16,
+    generated_at_once=16, prompts_at_once=16, saves_while_training=True,
 )  # fmt: skip
 GPU = Device(on_gpu=True, element_bytes=2)
 
@@ -124,6 +127,31 @@ def test_the_engine_holds_all_of_it_and_keys_and_values_of_16_rollouts(model):
     # all prompts at once through a layer: four hidden states, and three times 8 experts' 768 rows;
     # the logits of one token a rollout, 16 x 151,936 x (2 + 3 x 4) bytes, are less than that
     assert engine.working == 2 * 16 * 512 * (4 * 2048 + 3 * 8 * 768) == 436_207_616
+
+
+def test_eight_workers_of_a_machine_copy_their_part_of_a_checkpoint(model):
+    """Of the second stage, which also has the last norm: 4 of 8 have what no expert is first, and
+    all 8 have experts of their own; 2 + 4 + 8 bytes each.  Every one gathers all that it holds.
+    """
+    dense, experts = 197_433_344 + 2048, 452_984_832
+    saved = checkpoint_memory(model, LAYOUT, 2, 8)
+    assert saved.copied == 14 * (4 * dense + 8 * experts)  # 57.5 GiB
+    assert saved.gathered == 8 * 12 * (dense + experts)  # 58.2 GiB
+    own = dense // 8 + experts
+    assert saved.passing == 8 * (8 * (dense + experts) + 12 * own)  # 81.5 GiB
+
+
+def test_main_memory_has_the_copies_and_the_weights_that_are_pushed(model):
+    pushed = 2 * 30_532_122_624
+    saved = checkpoint_memory(model, LAYOUT, 2, 8)
+    for work, needed in (
+        (WORK, 3 * pushed + saved.copied),
+        (replace(WORK, saves_while_training=False), max(3 * pushed, pushed + saved.beginning)),
+    ):
+        machine = Machine(1000 * GIB, 64, 80 * GIB)
+        found = estimate(Subject(model, work, Precision.auto, machine), LAYOUT)
+        assert found.needs[-1].where == "main memory"
+        assert found.needs[-1].bytes == needed
 
 
 @pytest.mark.parametrize(("gpus", "places"), [(64, 1), (65, 2)])

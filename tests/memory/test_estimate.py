@@ -6,7 +6,7 @@ import pytest
 from memory.architectures import LLAMA, MIXTURE, QWEN3
 
 from slime.config.schema import Layout, ParallelConfig, Precision
-from slime.memory.estimate import Subject, estimate
+from slime.memory.estimate import DRIVER_AND_RAY, TRAIN_PROCESS, Subject, estimate
 from slime.memory.machine import GIB, Machine
 from slime.memory.parameters import Parameters, of_model, of_worker
 from slime.memory.refuse import problems_of
@@ -20,13 +20,14 @@ from slime.model.tensors import tensor_shapes
 CPU = Device(on_gpu=False, element_bytes=4)
 WORK = Workload(
     samples=64, prompt_tokens=100, response_tokens=100, keeps_reference=False,
-    generated_at_once=64, prompts_at_once=8,
+    generated_at_once=64, prompts_at_once=8, saves_while_training=True,
 )  # fmt: skip
 LARGE = replace(
     QWEN3, layers=32, hidden_size=4096, attention_heads=32, key_value_heads=8, head_size=128,
     feed_forward_size=14336, vocabulary_size=128256,
 )  # fmt: skip
 P = ParallelConfig
+PROCESSES = TRAIN_PROCESS + DRIVER_AND_RAY
 
 
 def on(machine: Machine, model=LARGE, work=WORK) -> Subject:
@@ -104,6 +105,24 @@ def test_all_workers_of_a_cpu_share_its_memory():
     one, four = (estimate(on(Machine(64 * GIB, 0, 0), QWEN3), P(data=n)) for n in (1, 4))
     [of_one], [of_four] = one.needs, four.needs
     assert of_four.states == 4 * of_one.states == 4 * 16 * of_model(QWEN3)
+
+
+def test_a_cpu_has_the_copies_of_a_checkpoint_beside_whatever_goes_on():
+    """12 bytes a parameter in float32; at the end only, there is no step beside them."""
+    machine = Machine(64 * GIB, 0, 0)
+    at_the_end = replace(WORK, saves_while_training=False, generated_at_once=None)
+    meanwhile = replace(at_the_end, saves_while_training=True)
+    [one], [two] = (
+        estimate(on(machine, LLAMA, work), P(data=2)).needs for work in (at_the_end, meanwhile)
+    )
+    assert two.bytes - one.bytes == 12 * of_model(LLAMA)
+    large = replace(LLAMA, vocabulary_size=2**20)  # its states are more than a step needs
+    tiny = replace(at_the_end, samples=1, prompt_tokens=1, response_tokens=1)
+    found = estimate(on(machine, large, tiny), P(max_tokens_per_microbatch=2))
+    step = found.stages[0].activations + found.stages[0].working
+    assert step < 12 * of_model(large)
+    without = found.needs[0].bytes - 12 * of_model(large)
+    assert without == found.stages[0].states.total + 4 * of_model(large) + PROCESSES
 
 
 def test_what_fits_is_said_and_leaves_no_problem():
@@ -197,6 +216,9 @@ def test_the_table_has_a_row_for_each_kind_of_worker():
     assert middle.startswith("stages 2 to 3, at most        6")
     assert last.startswith("last stage")
     assert text.splitlines()[-1].endswith("(2%): fits")
+    saved = next(line for line in text.splitlines() if "workers of a machine" in line)
+    copied = gib(12 * of_model(QWEN3))
+    assert saved.split() == ["12", "workers", "of", "a", "machine", copied, "0.0", "0.0", copied]
 
 
 def test_numbers_have_three_digits_where_they_mean_something():
