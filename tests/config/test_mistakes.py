@@ -545,8 +545,8 @@ ONE_LINE = {
     # Hydra's own node
     "hydra.run.dri=x": HYDRA.format("hydra.run.dri=x", "did you mean 'hydra.run.dir'?"),
     "hydra.job.chdir=true": HYDRA.format("hydra.job.chdir=true", "leave it out"),
-    "+hydra.callbacks.x._target_=os.system": HYDRA.format(
-        "+hydra.callbacks.x._target_=os.system", "leave it out"
+    "+hydra.callbacks.x._target_=os.system": (
+        "'+hydra.callbacks.x._target_=os.system': _target_ would run code: it may not be set"
     ),
     "hydra.searchpath=[/x]": HYDRA.format("hydra.searchpath=[/x]", "leave it out"),
     "-m seed=0,1 hydra.launcher.n_jobs=2": (
