@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,29 @@ from slime.checkpoint.saved import TRAINER, all_of
 from slime.checkpoint.write import abandon_all, begin, point_to, seal, set_aside
 from slime.cluster.restarts import Restarts
 from slime.config.schema import CheckpointConfig, ConfigError
-from slime.start import Beginning
+from slime.tracking.past import Past
 
 Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where a run begins: with the starting model, or where a checkpoint says."""
+
+    run_directory: Path
+    checkpoint: Checkpoint
+    is_new: bool  # nothing has been reported yet
+    restarts: Restarts
+
+    @property
+    def position(self) -> Position:
+        return self.checkpoint.position
+
+    @property
+    def past(self) -> Past | None:
+        """What has been reported of a run that goes on."""
+        at = self.position
+        return None if self.is_new else Past(at.iteration, at.lengths, at.tracker)
 
 
 def find_beginning(config: CheckpointConfig, run_directory: Path, warn: Warn) -> Beginning:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from slime.begin import find_beginning
+from slime.begin import Beginning, find_beginning
 from slime.checkpoint import Position
 from slime.cluster.lost import WorkersLostError
 from slime.cluster.restarts import Restarts
@@ -17,7 +17,7 @@ from slime.ends import Boundary, Outcome, PushedWeights, iterate_and_save
 from slime.model.prepare import prepare_model
 from slime.report.reward import draw_reward
 from slime.saving import SavedModel
-from slime.start import Beginning, Run, start
+from slime.start import Run, start
 from slime.stop import Stop
 from slime.tracking.agreement import agreement_bound
 from slime.tracking.clock import Clock

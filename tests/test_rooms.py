@@ -34,9 +34,13 @@ ALLOWED = {
     "saving": {"background", "checkpoint", "cluster", "model"},
     "ends": {"checkpoint", "cluster", "disk", "saving", "start", "stop", "tracking"},
     "verifying": {"cluster", "model", "rollout"},
+    "begin": {"checkpoint", "cluster", "tracking"},
+    "sources": {
+        "begin", "cluster", "data", "model", "plan", "reward", "rollout", "task",
+    },
     "start": {
-        "data", "plan", "kl_in_reward", "model", "task", "reward", "rollout", "megatron", "cluster",
-        "tracking", "checkpoint", "saving", "verifying",
+        "begin", "data", "plan", "kl_in_reward", "model", "rollout", "megatron", "cluster",
+        "tracking", "checkpoint", "saving", "sources", "verifying",
     },
     "check": {
         "cluster", "config", "data", "kl_in_reward", "loss", "model", "plan", "report", "rollout",
@@ -46,7 +50,6 @@ ALLOWED = {
         "begin", "checkpoint", "cluster", "data", "ends", "model", "report", "saving", "start",
         "stop", "tracking",
     },
-    "begin": {"checkpoint", "cluster", "start"},
     "job": {"check", "cluster", "config", "memory", "train"},
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from megatron.core.pipeline_parallel import get_forward_backward_func
 from torch import Tensor
 
 from slime.config.schema import Layout
+from slime.data import Sample, TrainSample
 from slime.data.packing import PackedBatch
 from slime.loss import LossOutput, MetricSums
 from slime.megatron.attention import PackedSequences
@@ -117,3 +118,21 @@ def _run_schedule(
         **{"forward_only": False, **kind},
     )
     return outputs
+
+
+def to_predict(tokens: Sequence[int]) -> TrainSample:
+    """A sample whose response tokens are those after each of the tokens; nothing follows the last.
+
+    It is not for training.
+    """
+    responses_R = torch.tensor([*tokens[1:], 0])
+    nothing_R = torch.zeros(len(tokens))
+    sample = Sample(
+        prompt_id=None,
+        rollout_id=0,
+        prompt_tokens_P=torch.tensor(tokens[:1]),
+        response_tokens_R=responses_R,
+        loss_mask_R=nothing_R.bool(),
+        rollout_log_probs_R=nothing_R,
+    )
+    return TrainSample(sample=sample, advantages_R=nothing_R, weight=0.0, auxiliary_weight=0.0)

@@ -5,7 +5,7 @@ CUDA, the device layer.  After close() another worker may be made in the same pr
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from megatron.core.distributed import (
 from torch import Tensor
 
 from slime.config.schema import ParallelConfig, Precision
-from slime.data import Sample, TrainSample
+from slime.data import TrainSample
 from slime.data.metrics import StepGradient, StepMetrics
 from slime.data.packing import PackedBatch, build_padding, pack
 from slime.distributed.context import part_of_rank
@@ -35,16 +35,21 @@ from slime.distributed.rendezvous import Rendezvous, meet, part
 from slime.loss import LossOutput, MetricSums, build_loss
 from slime.megatron import device_layer
 from slime.megatron.checkpoint import Checkpoint, load_checkpoint
-from slime.megatron.convert import Described, export, export_experts, load_folder
+from slime.megatron.convert import load_folder
 from slime.megatron.gradients import gather_gradients, gradient_of
 from slime.megatron.layers import runs_on_transformer_engine
 from slime.megatron.memory import enough_memory
 from slime.megatron.metrics import step_metrics
 from slime.megatron.model import LanguageModel, build_model, in_precision
 from slime.megatron.optimizer import build_optimizer
-from slime.megatron.passes import accumulate_gradients, build_forward, read_hidden_states
+from slime.megatron.passes import (
+    accumulate_gradients,
+    build_forward,
+    read_hidden_states,
+    to_predict,
+)
 from slime.megatron.policy import Policy
-from slime.megatron.shard import Tensors, encode, write
+from slime.megatron.share import ExportedShare
 from slime.megatron.spec import TrainWorkerSpec
 from slime.model.architecture import read_architecture
 from slime.model.precision import dtype_of
@@ -69,7 +74,6 @@ class TrainWorker:
                 f"parallel asks for {spec.parallel.workers} workers, but "
                 f"{rendezvous.world_size} meet"
             )
-        self._rank = rendezvous.rank
         self._parallel = spec.parallel
         self._loss = build_loss(spec.loss)
         self._padding = build_padding(spec.parallel)
@@ -85,6 +89,7 @@ class TrainWorker:
             self._expert_parallel = expert_parallel()
             self._policy = Policy(spec.temperature, self._tensor_parallel, self._context_parallel)
             self._model = self._loaded(spec)
+            self._share = ExportedShare(self._model, rendezvous.rank)
             self._reference = None
             if self._loss.needs_reference:
                 self._reference = self._loaded(spec).requires_grad_(False)
@@ -119,7 +124,7 @@ class TrainWorker:
         """
         metrics = self._accumulate(micro_batches)
         gather_gradients(self._trained, self._step_parallel, expert_copies())
-        shard = self._exported(gradient_of)
+        shard = self._share.in_memory(gradient_of)
         self._optimizer.clear_gradients()
         return StepGradient(metrics, (shard,) if shard else ())
 
@@ -155,7 +160,7 @@ class TrainWorker:
         def read(hidden_TH: Tensor, batch: PackedBatch) -> list[Tensor]:
             return self._policy.logits(self._model, hidden_TH, batch)
 
-        batches = self._packed([[_to_predict(tokens) for tokens in sequences]])
+        batches = self._packed([[to_predict(tokens) for tokens in sequences]])
         with in_precision(self.logits_precision, self._model):
             found = read_hidden_states(self._model, batches, self._forward, read)
         return [logits_TV for one in found for logits_TV in one]
@@ -166,7 +171,7 @@ class TrainWorker:
         Those of this rank's pipeline stage, or of this rank's experts where experts are parallel;
         b"" on the ranks whose weights another rank exports.
         """
-        return self._exported(Tensor.detach)
+        return self._share.in_memory(Tensor.detach)
 
     def save_weights(self, folder: Path) -> str | None:
         """Write what export_weights() gives to a file in `folder`, a tensor at a time.
@@ -174,12 +179,7 @@ class TrainWorker:
         -> its name; in their order they are in that of the ranks.  None where there is nothing.
         Raises OSError when the disk does not take it.
         """
-        found = self._export(Tensor.detach)
-        if found is None:
-            return None
-        name = f"rank-{self._rank:05d}.safetensors"
-        write(folder / name, *found)
-        return name
+        return self._share.on_disk(folder)
 
     def begin_checkpoint(self, folder: Path) -> None:
         """Copy what determines the future of this rank; it is written to `folder` meanwhile.
@@ -266,45 +266,6 @@ class TrainWorker:
             packed = self._packed(micro_batches)
             read_batches = read_hidden_states(model, packed, self._forward, read)
         return [log_probs_R for samples in read_batches for log_probs_R in samples]
-
-    def _exported(self, value_of: Callable[[Tensor], Tensor]) -> bytes:
-        """As a safetensors file; b"" where another rank has the same."""
-        found = self._export(value_of)
-        return encode(*found) if found is not None else b""
-
-    def _export(
-        self, value_of: Callable[[Tensor], Tensor]
-    ) -> tuple[list[Described], Tensors] | None:
-        """What this rank hands out; None where another one has the same."""
-        if self._step_parallel.rank >= self._expert_parallel.size:
-            return None
-        # The first workers of a step hold every expert once between them, and the rest alike.
-        chosen = export if self._step_parallel.rank == 0 else export_experts
-        exported = chosen(self._model, value_of)
-        described = exported.described()
-        if self._tensor_parallel.rank == 0:
-            return (described, exported.tensors()) if described else None
-        for _ in exported.tensors():
-            pass  # the first tensor-parallel rank is gathering
-        return None
-
-
-def _to_predict(tokens: Sequence[int]) -> TrainSample:
-    """A sample whose response tokens are those after each of the tokens; nothing follows the last.
-
-    It is not for training.
-    """
-    responses_R = torch.tensor([*tokens[1:], 0])
-    nothing_R = torch.zeros(len(tokens))
-    sample = Sample(
-        prompt_id=None,
-        rollout_id=0,
-        prompt_tokens_P=torch.tensor(tokens[:1]),
-        response_tokens_R=responses_R,
-        loss_mask_R=nothing_R.bool(),
-        rollout_log_probs_R=nothing_R,
-    )
-    return TrainSample(sample=sample, advantages_R=nothing_R, weight=0.0, auxiliary_weight=0.0)
 
 
 def _data_parallel_model(model: LanguageModel, parallel: ParallelConfig) -> DistributedDataParallel:

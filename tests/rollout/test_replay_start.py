@@ -6,7 +6,7 @@ import pytest
 import torch
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
-from slime import start
+from slime import sources
 from slime.config.compose import search_path
 from slime.config.overrides import read_command_line
 from slime.config.schema import ConfigError
@@ -40,7 +40,7 @@ def replayed(tmp_path, tiny_folder, monkeypatch):
     loader = ConfigLoaderImpl(search_path(ROOT / "conf"))
 
     def replayed(groups, *overrides):
-        start._keep("~/saved", SAMPLING, tmp_path / "run", 0)(0, groups)
+        sources._keep("~/saved", SAMPLING, tmp_path / "run", 0)(0, groups)
         fitting = {"rollout.temperature": "0.7", "rollout.top_p": "0.9", "iterations": "1"}
         fitting |= dict(override.split("=") for override in overrides)
         replay = ["model=tiny", "rollout/engine=replay", 'rollout.engine.path="~/saved"']
@@ -49,7 +49,7 @@ def replayed(tmp_path, tiny_folder, monkeypatch):
             config.loss, config.advantage, config.steps_per_iteration, config.incomplete_step
         )
         try:
-            start._replayed(config, config.rollout.engine, tiny_folder, plan)
+            sources.replayed(config, config.rollout.engine, tiny_folder, plan)
         except ConfigError as error:
             return [line.partition(":")[0] for line in str(error).splitlines()]
         return []
