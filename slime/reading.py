@@ -1,13 +1,16 @@
 """Files from elsewhere: whatever is in them, the reader ends soon and with one sentence."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 _MOST_JSON_BYTES = 64 << 20  # the index of the largest models' weights has less than a tenth
+_LONG = re.compile(r"[-+]?[0-9][0-9a-fA-FxXob_:.]{99,}").fullmatch  # 1:30:00 is a number too
 _MOST_YAML_BYTES, _DEEPEST_YAML = 1 << 20, 50
+_LONGEST_LINE = 2000  # characters
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where it is there
 
 
@@ -37,11 +40,19 @@ def read_yaml_text(file: Path) -> str:
         where = f"line {event.start_mark.line + 1}:" if event.start_mark else ""
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(f"{where} *{event.anchor} is a YAML alias; write the value out")
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and _LONG(event.value):
+            raise ValueError(f"{where} a number of {len(event.value)} characters")
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST_YAML:
             raise ValueError(f"{where} nested more than {_DEEPEST_YAML} deep")
     return text
+
+
+def in_one_line(text: str) -> str:
+    """As a terminal can show it: what would move its cursor is escaped, what is too long is cut."""
+    cut = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}... ({len(text)} in all)"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 def _refuse_more_than(most: int, file: Path) -> None:

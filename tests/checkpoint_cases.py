@@ -2,7 +2,6 @@
 
 import errno
 import os
-import pickle
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,8 +55,6 @@ class Alone:
     random_after: list[float]
     random_resumed: list[float]
     refusal: str
-    attack_message: str
-    attacked: bool
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,6 @@ def alone(_rank: int, folders: Sequence[Path], root: Path) -> Alone:
         fresh,
         *random_numbers(llama, root),
         refusal=refusal(qwen3, root / "alone"),
-        **attack(llama, root / "alone", root),
     )
 
 
@@ -161,23 +157,6 @@ def refusal(spec: TrainWorkerSpec, folder: Path) -> str:
         except ConfigError as error:
             return str(error)
     return "none"
-
-
-class Attack:
-    def __init__(self, target: Path) -> None:
-        self.target = target
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.target),)
-
-
-def attack(spec: TrainWorkerSpec, folder: Path, root: Path) -> dict:
-    target, metadata = root / "attacked", folder / ".metadata"
-    whole = metadata.read_bytes()
-    metadata.write_bytes(pickle.dumps(Attack(target)))
-    message = refusal(spec, folder)
-    metadata.write_bytes(whole)
-    return {"attack_message": message, "attacked": target.exists()}
 
 
 # ---- two workers ----

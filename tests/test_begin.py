@@ -28,7 +28,7 @@ def made(directory, **values):
 def save(run, iteration):
     folder = run / "checkpoints"
     aside = begin(folder, iteration)
-    (trainer_folder(aside) / "a.distcp").write_text("weights")
+    (trainer_folder(aside) / "a.safetensors").write_text("weights")
     at = Position(iteration, 2 * iteration, 1, iteration, 2, 1, {"metrics.jsonl": 99}, "an-id")
     return seal(aside, Origin("0123456789ab", VALUES), at)
 
@@ -64,10 +64,10 @@ def test_a_run_goes_on_from_its_newest_checkpoint(run):
 
 def test_a_damaged_one_makes_room_for_the_same_iteration(run):
     save(run, 5)
-    (save(run, 10) / "trainer" / "a.distcp").unlink()
+    (save(run, 10) / "trainer" / "a.safetensors").unlink()
     beginning, [warning] = found(run)
     assert beginning.position.iteration == 5
-    assert "iteration-000010 is damaged (trainer/a.distcp is missing)" in warning
+    assert "iteration-000010 is damaged (trainer/a.safetensors is missing)" in warning
     assert [path.name for path in all_of(run / "checkpoints")] == ["iteration-000005"]
     assert (run / "checkpoints" / "damaged-iteration-000010").is_dir()
     save(run, 10)
@@ -88,7 +88,7 @@ def test_another_runs_checkpoint_is_a_beginning_with_nothing_reported_yet(run, t
     assert (at.iteration, at.step, at.bad_steps, at.draws) == (5, 10, 1, 5)
     assert (at.lengths, at.tracker, at.engine_restarts, beginning.past) == ({}, None, 0, None)
     assert "other values: iterations 20 -> 40" in warning
-    assert (beginning.checkpoint.trainer / "a.distcp").read_text() == "weights"
+    assert (beginning.checkpoint.trainer / "a.safetensors").read_text() == "weights"
     assert beginning.checkpoint.folder != saved
 
     later = save(other, 10)  # the same command again

@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(undisturbed, tmp_pat
     carry_out(at_line("driver", 12), process, run)
     finish(process, tmp_path)
     _, damaged = sorted((run / "checkpoints").glob("iteration-*"))
-    file = next((damaged / "trainer").glob("*.distcp"))
+    file = next((damaged / "trainer").glob("tensors-*.safetensors"))
     file.write_bytes(file.read_bytes()[:-100])
     done = finish(begin(tmp_path), tmp_path)
     assert f"{damaged.name} is damaged (trainer/{file.name} has" in done.stdout

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from slime.config.explain import explain
+from slime.reading import in_one_line
 
 CONFIG_ERROR = 2
 
@@ -20,7 +21,7 @@ def report(error: BaseException) -> bool:
     if lines and os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)
     for line in lines:
-        print("config error:", line, file=sys.stderr)
+        print("config error:", in_one_line(line), file=sys.stderr)
     return bool(lines)
 
 

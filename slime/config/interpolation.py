@@ -1,16 +1,40 @@
-"""Why a ${...} in a config stands for nothing."""
+"""What a ${...} in a config asks for, and why it stands for nothing."""
 
 import re
 
+from omegaconf import grammar_parser
 from omegaconf.errors import (
+    GrammarParseError,
     InterpolationKeyError,
     InterpolationToMissingValueError,
     InterpolationValidationError,
     OmegaConfBaseException,
     UnsupportedInterpolationType,
 )
+from omegaconf.grammar.gen.OmegaConfGrammarParser import OmegaConfGrammarParser
 
 from slime.config.names import meant_by
+
+
+def asks(text: str) -> bool:
+    """Whether it holds anything but text and values of other keys: ${oc.env:HOME}, ${now:...}."""
+    if "${" not in text:
+        return False
+    try:
+        nodes = [grammar_parser.parse(text)]
+    except GrammarParseError:
+        return False  # it stands for nothing, which is told where it is resolved
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, OmegaConfGrammarParser.InterpolationResolverContext):
+            return True
+        nodes += getattr(node, "children", None) or []
+    return False
+
+
+def literal(text: str) -> str:
+    """What stands for this very text: nothing in it is resolved."""
+    return re.sub(r"(\\*)\$\{", lambda found: rf"{found[1] * 2}\${{", text)
 
 
 def unresolved(error: OmegaConfBaseException) -> str:

@@ -4,7 +4,7 @@ Defaults may have changed since, keys may have new names, and some the run did n
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,24 @@ from slime.config.groups import (
     is_label,
     join,
 )
+from slime.config.interpolation import literal
 from slime.config.names import unknown_choice, unknown_key
 from slime.config.recipe_file import load
 from slime.config.renamed import with_current_names
+from slime.config.run_record import RECORD, read_record, slime_version
 from slime.config.schema import Config, ConfigError, Node
 from slime.config.schema.base import NO_NEUTRAL
 from slime.config.store import register_values
-from slime.reading import read_json
 
-RESOLVED, RECORD = "resolved.yaml", "run.json"
+RESOLVED = "resolved.yaml"
 NAME = "_run_"  # of the recipe that a past run becomes, for as long as one command lasts
 PAST_RUN = f"{RECIPE}={NAME}"
 NOT_AGAIN = ERRAND | {
     "rollout.save",  # the run wrote there; another one may not
+    "cluster.address",  # whoever runs a Ray cluster can run code in those who join it
     "cluster.allowed_imports",  # a promise of whoever typed it, not of the run
 }
+_NOT_CHOSEN_AGAIN = "cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def read_run(key: str, name: str) -> PastRun:
         jobs = [file.parent for file in sorted(folder.glob(f"*/{RECORD}"))]
         hint = f"; it holds several: write {key}={jobs[0]}" if jobs else ""
         raise ConfigError(f"{key}={name} is not a run directory: it has no {RECORD}{hint}")
-    record = _read_record(folder / RECORD)
+    record = read_record(folder / RECORD)
     if not (folder / RESOLVED).is_file():
         raise ConfigError(f"{key}={name} is not a whole run directory: it has no {RESOLVED}")
     values = with_current_names(load(folder / RESOLVED), folder / RESOLVED)
@@ -98,9 +101,13 @@ def recipe_of(run: PastRun) -> DictConfig:
             f"{run.file}: it lacks {', '.join(reader.lost[:3])}, which slime "
             f"{slime_version(run.record)} had: the file is not as that run wrote it"
         )
-    defaults = [{f"override /{group}": choice} for group, choice in reader.choices.items()]
+    defaults = [
+        {f"override /{group}": choice}
+        for group, choice in reader.choices.items()
+        if group != _NOT_CHOSEN_AGAIN
+    ]
     recipe: DictConfig = OmegaConf.create(
-        {"defaults": defaults, **values, RECIPE: run.record[RECIPE]}
+        {"defaults": defaults, **values, RECIPE: _literal(run.record[RECIPE])}
     )
     return recipe
 
@@ -142,15 +149,10 @@ class _Reader:
             ):
                 self.lost.append(path)
             return _as_before_the_key(field)
-        value = _literal(values[field.name])
+        value = values[field.name]
         if field.metadata.get("data") and isinstance(value, str):
             value = str(self._directory / Path(value).expanduser())
-        return {field.name: value}
-
-    def _knew(self, field: dataclasses.Field[Any]) -> bool:
-        if self._version is None or "since" not in field.metadata:
-            return False
-        return _parts(field.metadata["since"]) <= _parts(self._version)
+        return {field.name: _literal(value)}
 
     def _class_at(self, field: dataclasses.Field[Any], path: str) -> type[Node] | None:
         if path in BY_NODE:
@@ -189,31 +191,17 @@ def _class_of(group: Group, name: str) -> type[Node]:
     return next(choice.schema for choice in group.choices if choice.name == name)
 
 
-def slime_version(record: Mapping[str, Any]) -> str | None:
-    """Of the slime that made the run, as far as run.json says."""
-    version = (record.get("versions") or {}).get("slime")
-    return version if isinstance(version, str) else None
-
-
 def _parts(version: str) -> list[int]:
     return [int(part) for part in version.split(".") if part.isdigit()]
 
 
 def _literal(value: Any) -> Any:
     """A text that a run resolved to is not to be resolved once more."""
-    if isinstance(value, str):
-        return value.replace("${", r"\${")
-    return [_literal(item) for item in value] if isinstance(value, list) else value
-
-
-def _read_record(file: Path) -> dict[str, Any]:
-    try:
-        record = read_json(file)
-        choices = record["choices"]
-        complete = isinstance(choices, dict) and RECIPE in record and "fingerprint" in record
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
-    if not complete:
-        raise ConfigError(f"{file}: cannot be read: it names no choices, recipe or fingerprint")
-    checked: dict[str, Any] = record
-    return checked
+    match value:
+        case str():
+            return literal(value)
+        case list():
+            return [_literal(item) for item in value]
+        case dict():
+            return {key: _literal(item) for key, item in value.items()}
+    return value

@@ -1,6 +1,5 @@
 """One recipe file: YAML that selects choices of groups and sets values, and can do nothing else."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from slime.config.fingerprint import ERRAND
 from slime.config.groups import BY_NAME, BY_NODE, RECIPE, group_that_writes, is_label, join
+from slime.config.interpolation import asks
 from slime.config.names import did_you_mean, unknown_choice
 from slime.config.schema import ConfigError
 from slime.reading import read_yaml_text
 
 _INHERIT = f"/{RECIPE}/"
-_ASKS = re.compile(r"(?<!\\)\$\{[^}]*:")  # ${oc.env:HOME}, ${now:...}
-_COMMAND_LINE_ONLY = "cluster.allowed_imports"
+_COMMAND_LINE_ONLY = ("cluster.address", "cluster.allowed_imports")
+_CHOSEN_ON_THE_COMMAND_LINE = "cluster"  # a Ray cluster that somebody else runs can run code here
 CALLED = ("_target_", "_partial_", "_recursive_", "_convert_", "_args_")  # what Hydra would call
 
 
@@ -55,8 +55,9 @@ def recipe_problems(recipe: DictConfig) -> Iterator[str]:
             yield "a recipe may not set 'recipe': its name comes from its path"
         elif key in ERRAND:
             yield f"a recipe may not set {key!r}: it says what is done, and a recipe with what"
-    if _sets(values, _COMMAND_LINE_ONLY):
-        yield f"a recipe may not set {_COMMAND_LINE_ONLY}: only the command line does"
+    for path in _COMMAND_LINE_ONLY:
+        if _sets(values, path):
+            yield f"a recipe may not set {path}: only the command line does"
     yield from _calls(values, "")
     yield from _misplaced(values, "")
     defaults = values.get("defaults", [])
@@ -131,8 +132,16 @@ def _misplaced(values: dict[Any, Any], path: str) -> Iterator[str]:
             yield f"{here}: a recipe chooses in defaults: write - override /{group.name}: {value}"
         elif isinstance(value, dict):
             yield from _misplaced(value, here)
-        elif isinstance(value, str) and _ASKS.search(value):
-            yield f"{here}: {value!r} asks the machine it runs on, and a recipe is the same on all"
+        else:
+            yield from _asking(value, here)
+
+
+def _asking(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, str) and asks(value):
+        yield f"{path}: {value!r} asks the machine it runs on, and a recipe is the same on all"
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _asking(inner, path)
 
 
 def _shadowed(defaults: list[object]) -> Iterator[str]:
@@ -157,6 +166,9 @@ def _default_problems(entry: object) -> Iterator[str]:
     name = str(key).removeprefix("override /")
     if name == RECIPE:
         yield f"defaults: {key!r}: write - {_INHERIT}{choice}"
+        return
+    if name == _CHOSEN_ON_THE_COMMAND_LINE:
+        yield f"a recipe may not choose {name}={choice}: only the command line does"
         return
     if name not in BY_NAME or name == key:
         wanted = did_you_mean(f"override /{name}", [f"override /{group}" for group in BY_NAME])

@@ -20,7 +20,9 @@ from slime.config.overrides import read_command_line
 from slime.config.past_run import PAST_RUN, PastRun, read_run, register_run
 from slime.config.provenance import code_record
 from slime.config.schema import Command, Config, ConfigError
+from slime.reading import in_one_line
 
+_NOTHING = object()
 COMMANDS = (Command.rerun.name, Command.diff.name)
 
 
@@ -67,6 +69,9 @@ def _not_as_it_was(
     overrides: Sequence[str],
 ) -> Iterator[str]:
     yield from code_differences(run.record, code_record())
+    address = _value(run.values, "cluster.address")
+    if address is not None and not {"cluster", "cluster.address"} & given.keys():
+        yield f"cluster.address={address} then; only the command line sets it, and it does not"
     alone = (PAST_RUN, *(str(given[key].input_line) for key in ("command", "run")))
     before = _read(loader, alone)
     now = before if set(alone) == set(overrides) else _read(loader, overrides)
@@ -111,13 +116,17 @@ def _composes_differently(run: PastRun, config: Config) -> str:
 
 
 def _holds(values: object, path: str) -> bool:
+    return _value(values, path, _NOTHING) is not _NOTHING
+
+
+def _value(values: object, path: str, default: object = None) -> object:
     for name in path.split("."):
         if not isinstance(values, Mapping) or name not in values:
-            return False
+            return default
         values = values[name]
-    return True
+    return values
 
 
 def _tell(run: PastRun, lines: Iterator[str]) -> None:
     for line in lines:
-        print(f"config warning: run={run.folder}: {line}", file=sys.stderr)
+        print(f"config warning: run={run.folder}: {in_one_line(line)}", file=sys.stderr)

@@ -9,6 +9,7 @@ parameters are in trainer.json, the random states of each rank in random-RANK.sa
 import errno
 import json
 import os
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -34,11 +35,21 @@ from slime.megatron.checkpoint_files import NoCommonState, ReadStrategy, WriteSt
 from slime.megatron.model import LanguageModel
 from slime.megatron.optimizer import Optimizer
 from slime.megatron.random_states import random_states, set_random_states
+from slime.reading import read_json
 
-_UNREADABLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+    SafetensorError,
+)
 _NUMBERS, _RANDOM = "trainer.json", "random-{rank:05d}.safetensors"
 _MAIN = "optimizer.state.param."  # megatron's distributed optimizer's name of its parameters
 _MAIN_OF_BFLOAT16 = "optimizer.state.fp32_param."  # that of its other optimizers
+_MOST_STEPS = 1 << 48
 
 _FULL_BYTES = 1 << 20  # a disk with less room is full, to a writer of tensors
 
@@ -145,14 +156,22 @@ def _load_tensors(model: LanguageModel, optimizer: Optimizer, folder: Path) -> N
 
     states = optimizer.states_to_load(model.sharded_state_dict())
     _read(states, _under_common_names(_tensors(states, "optimizer"), optimizer.dtype), folder)
-    steps = json.loads((folder / _NUMBERS).read_text(encoding="utf-8"))["optimizer_steps"]
-    optimizer.load_states(states, steps)
+    optimizer.load_states(states, _steps(folder))
+
+
+def _steps(folder: Path) -> int:
+    steps = read_json(folder / _NUMBERS)["optimizer_steps"]
+    if type(steps) is not int or not 0 <= steps <= _MOST_STEPS:
+        raise ValueError(f"{_NUMBERS}: optimizer_steps is no count of steps")
+    return steps
 
 
 def _told(failure: Exception, folder: Path) -> _Told:
-    """torch's own writer forgets why the disk did not take what it wrote."""
+    """Why the disk did not take it: safetensors says it in words, torch's writer forgets it."""
     if isinstance(failure, OSError):
         return failure.errno, failure.strerror or str(failure)
+    if (told := re.search(r"\(os error (\d+)\)", str(failure))) is not None:
+        return int(told[1]), os.strerror(int(told[1]))
     if shutil.disk_usage(folder).free < _FULL_BYTES:
         return errno.ENOSPC, os.strerror(errno.ENOSPC)
     return None, str(failure)

@@ -1,11 +1,10 @@
 """How megatron's checkpoints get to files and back: in the background, and without running code.
 
 Megatron's own writer starts processes that outlive a killed train worker; this one is a function
-for a thread.  Its reader unpickles whatever the folder says; this one knows the classes that the
-format consists of and refuses all others.
+for a thread.  What it writes is safetensors and JSON: of a checkpoint nothing is ever unpickled,
+because whoever made it may be anybody.
 """
 
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,32 @@ from megatron.core.dist_checkpointing.strategies.torch import (
     _unwrap_pyt_sharded_tensor,
     mcore_to_pyt_state_dict,
 )
-from torch import Tensor
-from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, distributed
+from torch.distributed._shard._utils import narrow_tensor_by_index
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import Metadata
-from torch.distributed.checkpoint.planner import SavePlan, SavePlanner, WriteItem
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
+from torch.distributed.checkpoint.planner import (
+    LoadPlan,
+    LoadPlanner,
+    ReadItem,
+    SavePlan,
+    SavePlanner,
+    WriteItem,
+)
 from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.storage import WriteResult
+from torch.futures import Future
+
+from slime.megatron.checkpoint_index import (
+    INDEX,
+    StoredChunk,
+    chunk_name,
+    file_name,
+    read_index,
+    write_index,
+)
 
 _FORMAT = ("torch_dist", 1)
 
@@ -39,38 +58,36 @@ class Snapshot(FileSystemWriter):
     """One rank's part: a copy in memory first, then, whenever write() is called, a file."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, single_file_per_rank=True, sync_files=True, thread_count=1)
+        super().__init__(folder)
+        self._folder = folder
 
     def prepare_write_data(self, plan: SavePlan, planner: SavePlanner) -> None:
         """Called by megatron when it is known what this rank writes."""
-        self._plan = plan
-        self._copies = _Copies({item.index: _copy(planner, item) for item in plan.items})
+        self._copies = {item.index: _copy(planner, item) for item in plan.items}
 
     def write(self) -> None:
-        """Raises OSError and RuntimeError from the file system."""
-        self._results = self.write_data(self._plan, self._copies).wait()
+        """Raises OSError and SafetensorError from the file system."""
+        name = file_name(distributed.get_rank())
+        copies, self._copies = self._copies, {}
+        file = self._folder / name
+        save_file({chunk_name(index): copy for index, copy in copies.items()}, file)
+        file.chmod(self._folder.stat().st_mode & 0o666)  # as open() would, not for the owner only
+        self._results = [WriteResult(index, copy.nbytes, name) for index, copy in copies.items()]
 
-    def retrieve_write_results(self) -> list[Any]:
+    def retrieve_write_results(self) -> list[WriteResult]:
         """Called by megatron after write()."""
         return self._results
 
-
-class _Copies(DefaultSavePlanner):
-    """In the place of a planner, for a writer that asks for what it is to write."""
-
-    def __init__(self, copies: dict[Any, Tensor]) -> None:
-        super().__init__()
-        self._copies = copies
-
-    def resolve_data(self, write_item: WriteItem) -> Tensor:
-        return self._copies.pop(write_item.index)
+    def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
+        """Called by megatron on one rank, with what all ranks have written."""
+        write_index(self._folder, metadata, (one for rank in results for one in rank))
 
 
 def _copy(planner: SavePlanner, item: WriteItem) -> Tensor:
     data = planner.resolve_data(item)
     if not isinstance(data, Tensor):
         raise TypeError(f"{item.index.fqn} is no tensor, and only tensors are saved")
-    return data.detach().to("cpu", copy=True)
+    return data.detach().to("cpu", copy=True).contiguous()
 
 
 class WriteStrategy(TorchDistSaveShardedStrategy):  # type: ignore[misc]  # no types
@@ -104,13 +121,13 @@ class ReadStrategy(TorchDistLoadShardedStrategy):  # type: ignore[misc]
     """Megatron's own, with a reader that runs nothing it finds."""
 
     def load(self, sharded_state_dict: dict[str, Any], checkpoint_dir: Path) -> dict[str, Any]:
-        """Called by megatron.  Raises UnpicklingError for what is not of the format."""
+        """Called by megatron.  Raises OSError, ValueError or SafetensorError for broken files."""
         by_key, paths, names = _replace_state_dict_keys_with_sharded_keys(sharded_state_dict)
         fixed = [tensor for tensors in by_key.values() for tensor in tensors]
         tensors = mcore_to_pyt_state_dict(by_key, is_loading=True)
         load(
             tensors,
-            storage_reader=_Reader(checkpoint_dir),
+            storage_reader=_Reader(Path(checkpoint_dir)),
             planner=MCoreLoadPlanner(
                 shapes_validation_sharded_tensors=[t for t in fixed if not t.allow_shape_mismatch],
                 allow_shape_mismatch_sharded_tensors={
@@ -132,38 +149,34 @@ class NoCommonState(TorchCommonLoadStrategy):  # type: ignore[misc]
 
 
 class _Reader(FileSystemReader):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._folder = folder
+        self._metadata = read_index(folder)  # here: torch would go on without, and tell a warning
+
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
-        with (Path(self.path) / ".metadata").open("rb") as file:
-            metadata = _Unpickler(file).load()
-        if not isinstance(metadata, Metadata):
-            raise pickle.UnpicklingError(f"{self.path}/.metadata does not describe a checkpoint")
-        for stored in (metadata.storage_data or {}).values():
-            if Path(stored.relative_path).name != stored.relative_path:
-                raise pickle.UnpicklingError(f"{stored.relative_path} is outside of {self.path}")
-        return metadata
+        return self._metadata
+
+    def read_data(self, plan: LoadPlan, planner: LoadPlanner) -> Future[None]:
+        """One file after the other, and no more of it than is asked for."""
+        stored: dict[MetadataIndex, StoredChunk] = self._metadata.storage_data
+        items: dict[str, list[ReadItem]] = {}
+        for item in plan.items:
+            items.setdefault(stored[item.storage_index].file, []).append(item)
+        for name, wanted in items.items():
+            with safe_open(self._folder / name, framework="pt") as file:
+                for item in wanted:
+                    target = planner.resolve_tensor(item).detach()
+                    target.copy_(_part(file, item, stored[item.storage_index]))
+                    planner.commit_tensor(item, target)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the classes of the format by name, and nothing that could do harm."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if name not in _KNOWN.get(module, ()):
-            raise pickle.UnpicklingError(f"{module}.{name} has no place in a checkpoint")
-        return super().find_class(module, name)
-
-
-_KNOWN = {
-    "pathlib": ("PosixPath",),
-    "torch": ("Size", "bfloat16", "float32"),
-    "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
-    "torch.distributed.checkpoint.metadata": (
-        "ChunkStorageMetadata",
-        "Metadata",
-        "MetadataIndex",
-        "StorageMeta",
-        "TensorProperties",
-        "TensorStorageMetadata",
-        "_MEM_FORMAT_ENCODING",
-    ),
-    "torch.serialization": ("_get_layout",),  # a look-up
-}
+def _part(file: Any, item: ReadItem, stored: StoredChunk) -> Tensor:
+    name = chunk_name(item.storage_index)
+    tensor: Tensor = file.get_tensor(name)
+    if tensor.dtype != stored.dtype or tensor.shape != stored.sizes:
+        raise ValueError(f"{name} is not what {INDEX} says")
+    return narrow_tensor_by_index(tensor, item.storage_offsets, item.lengths)

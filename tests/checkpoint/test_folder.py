@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 def save(folder, iteration, content=b"weights"):
     aside = begin(folder, iteration)
-    (trainer_folder(aside) / "a.distcp").write_bytes(content * iteration)
+    (trainer_folder(aside) / "a.safetensors").write_bytes(content * iteration)
     return seal(aside, ORIGIN, Position(iteration, lengths={"metrics.jsonl": 10 * iteration}))
 
 
@@ -42,7 +42,7 @@ def found(folder):
 def test_what_was_saved_is_what_is_read(folder):
     at = Position(7, 21, 1, 9, 2, 1, {"metrics.jsonl": 123}, "an-id")
     aside = begin(folder, 7)
-    (trainer_folder(aside) / "a.distcp").write_bytes(b"weights")
+    (trainer_folder(aside) / "a.safetensors").write_bytes(b"weights")
     saved = seal(aside, ORIGIN, at)
     checkpoint = newest(folder, pytest.fail)
     assert (checkpoint.folder, checkpoint.origin, checkpoint.position) == (saved, ORIGIN, at)
@@ -106,7 +106,7 @@ def flip(path):
 
 
 @pytest.mark.parametrize("harm", [truncate, flip, os.remove])
-@pytest.mark.parametrize("file", ["manifest.json", "trainer/a.distcp"])
+@pytest.mark.parametrize("file", ["manifest.json", "trainer/a.safetensors"])
 def test_a_damaged_checkpoint_is_told_and_the_one_before_is_used(folder, harm, file):
     save(folder, 5)
     damaged = save(folder, 10)
@@ -158,8 +158,10 @@ def test_a_checkpoint_is_named_by_its_folder_its_run_or_the_folder_of_checkpoint
 def test_a_place_without_a_checkpoint_is_a_line_that_names_the_key(folder, tmp_path):
     with pytest.raises(ConfigError, match=r"^checkpoint.resume: .* holds no checkpoint"):
         open_checkpoint(str(tmp_path), pytest.fail)
-    truncate(save(folder, 5) / "trainer" / "a.distcp")
-    with pytest.raises(ConfigError, match=r"^checkpoint.resume: .* is damaged: trainer/a.distcp"):
+    truncate(save(folder, 5) / "trainer" / "a.safetensors")
+    with pytest.raises(
+        ConfigError, match=r"^checkpoint.resume: .* is damaged: trainer/a.safetensors"
+    ):
         open_checkpoint(str(folder / "iteration-000005"), pytest.fail)
 
 

@@ -103,10 +103,5 @@ def test_another_model_is_refused_in_a_line_that_names_the_key(alone):
     assert "\n" not in alone.refusal
 
 
-def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(alone):
-    assert "posix.mkdir has no place in a checkpoint" in alone.attack_message
-    assert not alone.attacked
-
-
 def test_a_disk_that_cannot_be_written_is_an_oserror_on_every_rank(pair):
     assert [one.write_error for one in pair] == ["ENOSPC No space left on device"] * 2

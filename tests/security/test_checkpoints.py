@@ -2,7 +2,6 @@
 
 import io
 import json
-import pickle
 import struct
 import zipfile
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from slime.checkpoint.write import begin, seal
 
 @dataclass(frozen=True)
 class Attacked:
-    messages: dict[str, str]  # by file; "none" where it was read
+    messages: dict[tuple[str, str], str]  # by file and attack; "none" where it was read
     sprang: list[str]
 
 
@@ -34,12 +33,13 @@ def attack_each_file(_rank: int, model: Path, root: Path) -> Attacked:
         steps(worker, divide(train_samples(), (4, 5)))
         save(worker, folder)
         worker.finish_checkpoint()
-    attacked = Attacked({"nothing": refusal(spec, folder)}, [])
+    attacked = Attacked({("", "nothing"): refusal(spec, folder)}, [])
+    (folder / ".metadata").touch()  # an index that torch would unpickle, were it asked to
     for file in sorted(folder.iterdir()):
         for kind, content in contents(file, trap).items():
             whole = file.read_bytes()
             file.write_bytes(content)
-            attacked.messages[f"{file.name} {kind}"] = refusal(spec, folder)
+            attacked.messages[file.name, kind] = refusal(spec, folder)
             file.write_bytes(whole)
             if trap.sprang:
                 attacked.sprang.append(f"{file.name} {kind}")
@@ -55,8 +55,14 @@ def contents(file: Path, trap: Trap) -> dict[str, bytes]:
         "header": struct.pack("<Q", 1 << 62),
         "empty": b"",
     }
-    if file.name == ".metadata":
-        found |= {"elsewhere": elsewhere(file), "bytes": with_bytes(file)}
+    match file.name:
+        case "tensors.json":
+            found |= indices(file)
+        case "trainer.json":
+            found |= {
+                f"steps {steps}": json.dumps({"optimizer_steps": steps}).encode()
+                for steps in (-1, 10**30, "x", None, True, float("nan"), [1])
+            }
     return found
 
 
@@ -70,22 +76,46 @@ def torch_file(trap: Trap) -> bytes:
     return evil.getvalue()
 
 
-def elsewhere(file: Path) -> bytes:
-    """Metadata that has the tensors read from another folder."""
-    metadata = pickle.loads(file.read_bytes())
-    for stored in metadata.storage_data.values():
-        stored.relative_path = f"../../{stored.relative_path}"
-    return pickle.dumps(metadata)
+def indices(file: Path) -> dict[str, bytes]:
+    """Indices that each say one thing that cannot be."""
+    whole = json.loads(file.read_text())
+    name, stored = next((n, t) for n, t in whole["tensors"].items() if len(t["size"]) == 2)
+    [[offsets, sizes, number]] = stored["chunks"]
+    rows, columns = sizes
 
+    def chunks(*changed: object) -> dict[str, object]:
+        return {"chunks": list(changed)}
 
-def with_bytes(file: Path) -> bytes:
-    """Metadata that calls tensors pickled objects, which torch would unpickle whole."""
-    from torch.distributed.checkpoint.metadata import BytesStorageMetadata
-
-    metadata = pickle.loads(file.read_bytes())
-    for name in metadata.state_dict_metadata:
-        metadata.state_dict_metadata[name] = BytesStorageMetadata()
-    return pickle.dumps(metadata)
+    wrong = {
+        "half": chunks([offsets, [rows // 2, columns], number]),
+        "outside": chunks([[0, 1], sizes, number]),
+        "twice": chunks([offsets, [rows // 2, columns], 0], [offsets, [rows // 2, columns], 0]),
+        "no file": chunks([offsets, sizes, 10**6]),
+        "file before": chunks([offsets, sizes, -1]),
+        "flat": chunks([[0], [rows * columns], number]),
+        "text": chunks("abc"),
+        "number": chunks(3),
+        "negative": chunks([offsets, [-rows, -columns], number]),
+        "float": chunks([offsets, [float(rows), columns], number]),
+        "bool": chunks([[False, False], sizes, number]),
+        "huge": {"size": [10**30, 10**30]},
+        "dimensions": {"size": [1] * 10**5},
+        "class": {"dtype": "Size"},
+        "no dtype": {"dtype": ["float32"]},
+        "other dtype": {"dtype": "bfloat16"},
+        "other size": {"size": [columns, rows], **chunks([offsets, [columns, rows], number])},
+    }
+    found = {
+        kind: whole | {"tensors": whole["tensors"] | {name: stored | change}}
+        for kind, change in wrong.items()
+    }
+    found["elsewhere"] = whole | {"files": [f"../{name}" for name in whole["files"]]}
+    found["absolute"] = whole | {"files": [str(file.parent / name) for name in whole["files"]]}
+    found["absent"] = whole | {"files": ["tensors-00009.safetensors"]}
+    found["no list"] = whole | {"files": {"0": "tensors-00000.safetensors"}}
+    found["no tensors"] = whole | {"tensors": []}
+    found["next format"] = whole | {"format": 2}
+    return {kind: json.dumps(content).encode() for kind, content in found.items()}
 
 
 @pytest.fixture(scope="module")
@@ -94,20 +124,27 @@ def attacked(tmp_path_factory):
     return run_processes(1, attack_each_file, write_tiny_model(root / "m", "llama"), root)[0]
 
 
-NOT_READ = {"common.pt"}  # megatron writes it, nothing that is needed stands there
+NOT_READ = {"", "common.pt", ".metadata"}  # megatron writes the first, torch wrote the second
 
 
 def test_nothing_in_a_checkpoint_runs(attacked):
-    assert attacked.messages.pop("nothing") == "none"
-    files = {name.rpartition(" ")[0] for name in attacked.messages}
-    assert {".metadata", "common.pt", "metadata.json", "trainer.json"} < files
-    assert any(name.endswith(".distcp") for name in files)
+    assert attacked.messages["", "nothing"] == "none"
     assert attacked.sprang == []
+    assert {file for file, _ in attacked.messages} == {
+        "",
+        ".metadata",
+        "common.pt",
+        "metadata.json",
+        "random-00000.safetensors",
+        "tensors-00000.safetensors",
+        "tensors.json",
+        "trainer.json",
+    }
 
 
 def test_each_attack_on_a_file_that_is_read_is_one_line(attacked):
     for name, message in attacked.messages.items():
-        if name.rpartition(" ")[0] in NOT_READ or name == "nothing":
+        if name[0] in NOT_READ:
             assert message == "none", name
         else:
             assert message.startswith("checkpoint.resume: "), name

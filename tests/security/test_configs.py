@@ -19,6 +19,19 @@ RECIPES = {
     "long": ("# " + "x" * (1 << 20), "bytes are more than"),
     "imports": ("cluster: {allowed_imports: [os]}", "may not set cluster.allowed_imports"),
     "imports joined": ("cluster.allowed_imports: [os]", "may not set cluster.allowed_imports"),
+    "cluster": ("cluster: {address: '127.0.0.1:6379'}", "may not set cluster.address"),
+    "cluster joined": ("cluster.address: '127.0.0.1:6379'", "may not set cluster.address"),
+    "cluster chosen": ("defaults: [override /cluster: existing]", "choose cluster=existing"),
+    "asks": ("task: {x: '${oc.env:HOME}'}", "asks the machine it runs on"),
+    "asks in a list": ("task: {x: [1, ['${oc.env:HOME}']]}", "asks the machine it runs on"),
+    "asks below a list": ("task: {x: [{y: '${oc.env:HOME}'}]}", "asks the machine it runs on"),
+    "asks escaped": (r"task: {x: '\\${oc.env:HOME}'}", "asks the machine it runs on"),
+    "asks indirectly": ("task: {x: '${${y}:HOME}'}", "asks the machine it runs on"),
+    "hexadecimal": (f"seed: 0x{'f' * 100_000}", "line 1: a number of 100002 characters"),
+    "decimal": (f"seed: {'1' * 100_000}", "line 1: a number of 100000 characters"),
+    "negative": (f"seed: -{'1' * 5000}", "line 1: a number of 5001 characters"),
+    "sexagesimal": (f"seed: 1{':59' * 100_000}", "line 1: a number of 300001 characters"),
+    "sexagesimal in a list": (f"task: {{x: [1{':59' * 100}.5]}}", "line 1: a number of"),
 }
 
 
@@ -59,6 +72,12 @@ def test_the_keys_of_hydra_that_run_code_are_refused(text, flags, command, trap)
     assert (done.exit_code, done.trained) == (2, [])
     [line] = done.messages
     assert "would run code: it may not be set" in line or "of Hydra's own settings" in line
+
+
+@pytest.mark.parametrize("value", [r"\${oc.env:HOME}", r"\\\${oc.env:HOME}", "a: ${seed}"])
+def test_a_recipe_may_hold_what_only_looks_like_a_question(value, command, recipe):
+    recipe(f"tracking: {{project: '{value}'}}\ndefaults: [{{override /tracking: wandb}}]")
+    assert command("recipe=evil/v1", "--cfg", "job").exit_code == 0
 
 
 def test_the_keys_of_hydra_that_say_where_runs_go_are_not(command):

@@ -5,6 +5,8 @@ import json
 import pytest
 import yaml
 
+from slime.config.past_run import read_run, recipe_of
+
 
 @pytest.fixture
 def run(command, tmp_path):
@@ -55,6 +57,79 @@ def test_a_past_run_sets_only_what_slime_knows(change, message, command, run):
     edit(run, change)
     [line] = rerun(command, run)
     assert f"unknown key {message}" in line
+
+
+ADDRESS = "127.0.0.1:6379"
+
+
+def test_the_cluster_of_a_past_run_has_to_be_named_again(command, run):
+    """Who runs a Ray cluster can run code in those who join it."""
+    choose(run, cluster="existing")
+    edit(run, lambda v: v["cluster"].update(address=ADDRESS, max_restarts=7))
+    done = command("command=rerun", f"run={run}", "hydra.run.dir=again")
+    [(config, _)] = done.trained
+    assert (config.cluster.address, config.cluster.max_restarts) == (None, 7)
+    assert f"cluster.address={ADDRESS} then; only the command line sets it" in done.err
+    named = f"cluster.address={ADDRESS}"
+    done = command("command=rerun", f"run={run}", "hydra.run.dir=named", named)
+    [(config, _)] = done.trained
+    assert config.cluster.address == ADDRESS
+    assert "then; only" not in done.err
+
+
+TEXTS = [r"\${oc.env:HOME}", r"\\${oc.env:HOME}", "${oc.env:HOME}", r"\\\${a}\\", "${", "$", "\\"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_no_text_of_a_past_run_asks_the_machine(text, run):
+    choose(run, task="jsonl")
+    task = {"name": "jsonl", "path": f"{text}.jsonl", "evaluation_path": None, "stop_tokens": []}
+    edit(run, lambda v: v.update(task=task, seed=[text, [{"a": text}]]))
+    record = json.loads((run / "run.json").read_text()) | {"recipe": text, "directory": f"/{text}"}
+    (run / "run.json").write_text(json.dumps(record))
+    recipe = recipe_of(read_run("run", str(run)))
+    assert recipe.recipe == recipe.seed[0] == recipe.seed[1][0].a == text
+    assert recipe.task.path == f"/{text}/{text}.jsonl"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"directory": 3},
+        {"versions": [1]},
+        {"versions": {"slime": [1]}},
+        {"choices": [1]},
+        {"choices": {"task": {}}},
+        {"fingerprint": {}},
+        {"recipe": [1]},
+        {"commit": {}},
+        {"python": 3},
+    ],
+    ids=str,
+)
+def test_a_record_of_other_types_is_one_line(change, command, run):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | change))
+    [line] = rerun(command, run)
+    [name] = change
+    assert f"run.json: cannot be read: {name!r} is not what a run writes there" in line
+
+
+def test_what_is_said_of_a_past_run_moves_no_cursor(command, run):
+    record = json.loads((run / "run.json").read_text())
+    evil = "\x1b[2J\r\x9b\u202e\ud800" + "x" * 100_000
+    record |= {"commit": evil, "python": evil, "versions": {"torch": evil}, "fingerprint": evil}
+    (run / "run.json").write_text(json.dumps(record))
+    done = command("command=rerun", f"run={run}", "hydra.run.dir=again")
+    assert r"\x1b[2J\r\x9b\u202e\ud800" in done.err
+    assert all(c.isprintable() for c in done.err.replace("\n", ""))
+    assert max(map(len, done.err.splitlines())) < 3000
+
+
+def test_long_values_in_errors_are_cut(command):
+    done = command(f"seed={'x' * 50_000}")
+    [line] = done.messages
+    assert len(line) < 3000
 
 
 @pytest.mark.parametrize(
