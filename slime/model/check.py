@@ -1,5 +1,6 @@
 """What can be known about model=... before anything heavy is imported."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from slime.model.sizes import problems_of_layout, sizes_of
 from slime.model.unpickle import command, pickled_weights
 from slime.reading import read_json
 
+_SHARD_OF_TRANSFORMERS = re.compile(r"shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors")
 _GIT_LFS_POINTER = b"version https://git-lfs"
 
 
@@ -78,10 +80,27 @@ def _weight_problems(folder: Path) -> Iterator[str]:
         yield _no_safetensors(folder)
         return
     for path in weights:
-        with path.open("rb") as file:
-            if file.read(len(_GIT_LFS_POINTER)) == _GIT_LFS_POINTER:
-                yield f"model.path: {path} is a git-lfs pointer; run git lfs pull in {folder}"
+        yield from _file_problems(path)
     yield from _missing_shards(folder)
+
+
+def _file_problems(path: Path) -> Iterator[str]:
+    if not path.is_file():
+        yield f"model.path: {path} is not a file (a folder, a pipe or a link to nothing)"
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_GIT_LFS_POINTER))
+    except OSError as unreadable:
+        yield f"model.path: {path} cannot be read: {unreadable.strerror}"
+        return
+    if start == _GIT_LFS_POINTER:
+        yield f"model.path: {path} is a git-lfs pointer; run git lfs pull in {path.parent}"
+    if _SHARD_OF_TRANSFORMERS.fullmatch(path.name):
+        yield (
+            f"model.path: {path} is a shard that only transformers reads; save the model with "
+            "model.save_pretrained(folder)"
+        )
 
 
 def _no_safetensors(folder: Path) -> str:
