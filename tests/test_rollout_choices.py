@@ -61,6 +61,7 @@ def assert_same_training(one, other):
         assert b == pytest.approx(a, rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_dynamic_sampling_fills_every_iteration_and_its_replay_trains_the_same(run, tmp_path):
     done = run("live", "rollout/filter=dynamic", "iterations=3", "rollout.save=saved")
     iterations = saved_groups(done)
@@ -118,6 +119,7 @@ def test_an_iteration_of_which_nothing_is_left_trains_nothing_and_the_run_goes_o
     assert all(torch.equal(after[name], weight) for name, weight in before.items())
 
 
+@pytest.mark.slow
 def test_a_soft_penalty_trains_although_no_reward_differs_and_is_replayed(run, tmp_path):
     soft = ["reward/overlong=soft", "reward.overlong.buffer_fraction=0.875"]
     done = run("live", *soft, "iterations=2", "rollout.save=saved", reward="never")

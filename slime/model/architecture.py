@@ -15,6 +15,7 @@ from slime.model.rope import RopeScaling, read_rope
 from slime.model.sliding import refuse_sliding_windows
 
 FAMILIES = ("llama", "qwen2", "qwen3", "qwen3_moe")
+_MOST_LABELS = 10_000  # transformers makes a name for each, for a language model too
 _QK_NORM = ("qwen3", "qwen3_moe")
 # transformers follows these, so the engine would have another model than the trainer.
 _ONLY_TRANSFORMERS = {
@@ -56,6 +57,7 @@ def read_architecture(folder: Path) -> Architecture:
     config = ConfigJson(folder)
     family = _family(config)
     _refuse_what_names_code(config)
+    _refuse_what_transformers_alone_reads(config)
     _refuse_what_is_not_implemented(config, family)
     heads = config.count("num_attention_heads", most=_MOST_HEADS)
     hidden_size = config.count("hidden_size")
@@ -121,6 +123,23 @@ def _refuse_what_names_code(config: ConfigJson) -> None:
         if names and value not in (None, "sdpa", "eager"):
             shown = field if field.isprintable() else repr(field)
             raise config.error(f"{shown:.60} is {value!r:.60}, which can name code to run: drop it")
+
+
+def _refuse_what_transformers_alone_reads(config: ConfigJson) -> None:
+    """The engine and the trainer would not have the same model, or the engine none for long."""
+    for field in ("transformers_weights", "configuration_files", "per_layer_config"):
+        if (value := config.values.get(field)) is not None:
+            raise config.error(f"{field} is {value!r:.60}, which only transformers reads: drop it")
+    labels, names = config.values.get("num_labels"), config.values.get("id2label")
+    many = isinstance(names, dict) and len(names) > _MOST_LABELS
+    if many or (labels is not None and not _is_count(labels, _MOST_LABELS)):
+        raise config.error(
+            "num_labels and id2label are for more labels than models have: drop them"
+        )
+
+
+def _is_count(value: object, most: int) -> bool:
+    return type(value) is int and 0 <= value <= most
 
 
 def _refuse_what_is_not_implemented(config: ConfigJson, family: str) -> None:

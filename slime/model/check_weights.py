@@ -1,5 +1,6 @@
 """What can be known about the weights in a folder without reading them."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from slime.config.schema import ConfigError
 from slime.model.index import INDEX, weight_files
 from slime.model.pickled import command, pickled_weights
 
+_SHARD_OF_TRANSFORMERS = re.compile(r"shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors")
 _GIT_LFS_POINTER = b"version https://git-lfs"
 
 
@@ -17,15 +19,27 @@ def weight_problems(folder: Path) -> Iterator[str]:
         yield _no_safetensors(folder)
         return
     for path in present:
-        try:
-            with path.open("rb") as file:
-                is_pointer = file.read(len(_GIT_LFS_POINTER)) == _GIT_LFS_POINTER
-        except OSError as broken:  # a link into a cache that is gone, for one
-            yield f"model.path: {path} cannot be read: {broken.strerror}"
-            return
-        if is_pointer:
-            yield f"model.path: {path} is a git-lfs pointer; run git lfs pull in {folder}"
+        yield from _file_problems(path)
     yield from _missing_files(folder)
+
+
+def _file_problems(path: Path) -> Iterator[str]:
+    if not path.is_file():
+        yield f"model.path: {path} is not a file (a folder, a pipe or a link to nothing)"
+        return
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_GIT_LFS_POINTER))
+    except OSError as unreadable:
+        yield f"model.path: {path} cannot be read: {unreadable.strerror}"
+        return
+    if start == _GIT_LFS_POINTER:
+        yield f"model.path: {path} is a git-lfs pointer; run git lfs pull in {path.parent}"
+    if _SHARD_OF_TRANSFORMERS.fullmatch(path.name):
+        yield (
+            f"model.path: {path} is a shard that only transformers reads; save the model with "
+            "model.save_pretrained(folder)"
+        )
 
 
 def _no_safetensors(folder: Path) -> str:

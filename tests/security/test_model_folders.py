@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import struct
 import sys
 
@@ -175,6 +176,81 @@ def test_attention_is_not_downloaded(key, folder):
     (folder / "config.json").write_text(json.dumps(config | {key: "evil/kernel:run"}))
     [line] = refused(folder)
     assert f"config.json: {key} is 'evil/kernel:run', which can name code to run" in line
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("transformers_weights", "evil.safetensors.index.json"),
+        ("transformers_weights", "../other.safetensors"),
+        ("transformers_weights", ["x"]),
+        ("configuration_files", ["config.4.0.0.json"]),
+        ("per_layer_config", {"0": {"hidden_size": 1}}),
+    ],
+)
+def test_transformers_reads_no_other_files_than_slime(field, value, folder, trap):
+    (folder / "pytorch_model.bin").write_bytes(trap.pickled)
+    names = dict.fromkeys(tiny_weights("llama"), "pytorch_model.bin")
+    (folder / "evil.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {field: value}))
+    [line] = refused(folder)
+    assert f"config.json: {field} is " in line
+    assert "which only transformers reads: drop it" in line
+
+
+@pytest.mark.parametrize("field", ["num_labels", "id2label"])
+def test_a_language_model_has_no_millions_of_labels(field, folder):
+    values = {"num_labels": [3_000_000, -1, "x", True, 1e9], "id2label": [LABELS]}[field]
+    config = json.loads((folder / "config.json").read_text())
+    for value in values:
+        (folder / "config.json").write_text(json.dumps(config | {field: value}))
+        [line] = refused(folder)
+        assert "num_labels or id2label is for more than 10000 labels" in line
+
+
+LABELS = {str(n): "a" for n in range(20_000)}
+
+
+def make_folder(path):
+    path.mkdir()
+
+
+def make_pipe(path):
+    os.mkfifo(path)
+
+
+def make_loop(path):
+    path.symlink_to(path)
+
+
+def make_dangling(path):
+    path.symlink_to("/nowhere/at/all")
+
+
+@pytest.mark.parametrize("make", [make_folder, make_pipe, make_loop, make_dangling])
+@pytest.mark.parametrize("name", ["model.safetensors", "x.safetensors"])
+def test_weights_that_are_no_file_are_one_line(make, name, folder):
+    (folder / name).unlink(missing_ok=True)
+    make(folder / name)
+    [line] = refused(folder)
+    assert line.startswith(f"model.path: {folder / name} is not a file")
+
+
+@pytest.mark.parametrize("make", [make_folder, make_pipe, make_loop, make_dangling])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_nor_are_settings(make, name, folder):
+    (folder / name).unlink()
+    make(folder / name)
+    [line] = refused(folder)
+    assert f"has no {name}" in line
+
+
+def test_shards_that_only_transformers_reads_are_refused(folder):
+    name = "shard-00001-model-00001-of-00001.safetensors"
+    (folder / name).write_bytes((folder / "model.safetensors").read_bytes())
+    [line] = refused(folder)
+    assert f"{name} is a shard that only transformers reads" in line
 
 
 def test_an_adapter_does_not_stand_for_another_model(folder):

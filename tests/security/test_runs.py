@@ -77,7 +77,7 @@ def test_the_cluster_of_a_past_run_has_to_be_named_again(command, run):
     assert "then; only" not in done.err
 
 
-TEXTS = [r"\${oc.env:HOME}", r"\\${oc.env:HOME}", "${oc.env:HOME}", r"\\\${a}\\", "${", "$", "\\"]
+TEXTS = [r"\${oc.env:HOME}", r"\\${oc.env:HOME}", "${oc.env:HOME}", r"\\\${a}\\", "$", "\\"]
 
 
 @pytest.mark.parametrize("text", TEXTS)
