@@ -1,6 +1,7 @@
 """Files from elsewhere: whatever is in them, the reader ends soon and with one sentence."""
 
 import json
+import stat
 import re
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,8 @@ def in_one_line(text: str) -> str:
 
 
 def _refuse_more_than(most: int, file: Path) -> None:
-    size = file.stat().st_size
-    if size > most:
-        raise ValueError(f"{size} bytes are more than {most}")
+    facts = file.stat()
+    if not stat.S_ISREG(facts.st_mode):  # a pipe would be waited for
+        raise ValueError("it is not a file")
+    if facts.st_size > most:
+        raise ValueError(f"{facts.st_size} bytes are more than {most}")

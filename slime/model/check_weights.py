@@ -18,9 +18,8 @@ def weight_problems(folder: Path) -> Iterator[str]:
     if not present:
         yield _no_safetensors(folder)
         return
-    for path in present:
-        yield from _file_problems(path)
-    yield from _missing_files(folder)
+    found = [problem for path in present for problem in _file_problems(path)]
+    yield from found or _missing_files(folder)
 
 
 def _file_problems(path: Path) -> Iterator[str]:

@@ -206,7 +206,7 @@ def test_a_language_model_has_no_millions_of_labels(field, folder):
     for value in values:
         (folder / "config.json").write_text(json.dumps(config | {field: value}))
         [line] = refused(folder)
-        assert "num_labels or id2label is for more than 10000 labels" in line
+        assert "num_labels and id2label are for more labels than models have" in line
 
 
 LABELS = {str(n): "a" for n in range(20_000)}
