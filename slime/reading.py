@@ -1,8 +1,8 @@
 """Files from elsewhere: whatever is in them, the reader ends soon and with one sentence."""
 
 import json
-import stat
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
