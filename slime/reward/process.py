@@ -1,24 +1,33 @@
 """The process that runs reward functions, so that one that hangs or crashes can be killed.
 
-Protocol: the child says it is ready; it is sent a list of (response, answer) pairs and answers with
-one result per pair, as soon as it has it.  So the parent always knows which pair is being scored.
+Protocol: the child says it is ready; it is sent one (number, response, answer) after the other and
+answers each with a result.  So the parent always knows what is being scored, and what was printed.
+A result is JSON, [number, reward, reason], and bears the number it is for: the function may have
+made copies of its process, which would answer too.
 """
 
+import json
 import math
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from numbers import Real
 
 from slime.config.schema.imported import describe
-from slime.reward.bounds import limit_memory, limited_output
+from slime.reward.bounds import limit_memory
 from slime.reward.build import Reward, load_reward
+from slime.reward.descendants import kill_all, lead
+from slime.reward.output import Printed, Writers, own_streams, print_to
 
+_MOST_RESULT_BYTES = 1 << 16
+_DYING_SECONDS = 1.0  # from closing its files to being gone
 START_SECONDS = 120.0  # an import that takes longer will not end
 
 
@@ -50,8 +59,10 @@ class ScoringProcess:
     def __init__(self, path: str, max_memory_gib: float) -> None:
         context = multiprocessing.get_context("spawn")  # forking a process with threads can hang
         self._pipe, theirs = context.Pipe()
+        self._printed = Printed(context)
+        writers = self._printed.writers
         self._process = context.Process(
-            target=_serve, args=(theirs, path, max_memory_gib), daemon=True
+            target=_serve, args=(theirs, writers, path, max_memory_gib), daemon=True
         )
         # A signal mask is inherited: Ctrl-C goes to the parent alone, which then ends the child.
         # The tracker, which multiprocessing starts with the first child, would lift the mask.
@@ -61,8 +72,12 @@ class ScoringProcess:
             self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+        for end in (theirs, *writers):
+            end.close()
         self._ready = False
+        self._expected = 0  # the number of the next result; of the readiness: 0
+        self._left: Iterator[tuple[str, str]] = iter(())  # what it is to be sent yet
+        self._ended = False
 
     def send(self, pairs: Sequence[tuple[str, str]]) -> None:
         """Ask for the scores of (response, answer) pairs; the next results are theirs, in order.
@@ -71,19 +86,40 @@ class ScoringProcess:
         """
         if not self._ready:
             self._wait_until_ready()
-        self._pipe.send(pairs)
+        self._left = iter(pairs)
+        self._send_next()
 
     def result(self, timeout_seconds: float) -> Score | Failure:
         """The next result.  Raises ScoringLostError when there will be none in time."""
+        deadline = time.monotonic() + timeout_seconds
+        result: Score | Failure
         try:
-            if not self._pipe.poll(timeout_seconds):
-                raise ScoringLostError(f"took longer than {timeout_seconds:g} s")
-            result: Score | Failure = self._pipe.recv()
-        except (EOFError, OSError):
-            self._process.join()
+            while True:
+                left = max(0.0, deadline - time.monotonic())
+                found = wait([self._pipe, *self._printed.ends()], left)
+                self._printed.pass_on()
+                if self._pipe in found:
+                    number, reward, reason = json.loads(self._pipe.recv_bytes(_MOST_RESULT_BYTES))
+                    if number == self._expected:
+                        result = Score(float(reward)) if reason is None else Failure(str(reason))
+                        break
+                if time.monotonic() >= deadline:
+                    raise ScoringLostError(f"took longer than {timeout_seconds:g} s")
+        except (EOFError, OSError, ValueError, TypeError):
+            wait([self._process.sentinel], _DYING_SECONDS)
+            self._end()
             code = self._process.exitcode
             raise ScoringLostError(f"killed its process (exit code {code})") from None
+        self._printed.pass_on()
+        self._printed.begin()
+        self._expected += 1
+        with suppress(OSError):  # it is dead, which the next one to ask for a result is told
+            self._send_next()
         return result
+
+    def _send_next(self) -> None:
+        if (pair := next(self._left, None)) is not None:
+            self._pipe.send((self._expected, *pair))
 
     def _wait_until_ready(self) -> None:
         try:
@@ -95,35 +131,56 @@ class ScoringProcess:
         self._ready = True
 
     def kill(self) -> None:
-        """End the child, whatever it is doing."""
-        self._process.kill()
-        self._process.join()
+        """End the child, whatever it is doing, and what it has started."""
+        self._end()
+        self._printed.pass_on()
+        self._printed.close()
         self._pipe.close()
 
+    def _end(self) -> None:
+        if not self._ended:
+            assert self._process.pid is not None
+            kill_all(self._process.pid)
+            self._process.join()
+            self._ended = True
 
-def _serve(pipe: Connection, path: str, max_memory_gib: float) -> None:
+
+def _serve(pipe: Connection, writers: Writers, path: str, max_memory_gib: float) -> None:
     """The child's main function."""
+    lead()
+    print_to(writers)
     threading.Thread(target=_die_with_the_parent, daemon=True).start()
     try:
         function = load_reward(path)
         limit_memory(max_memory_gib)
     except Exception as failed:
-        pipe.send(Failure(describe(failed)))
+        _answer(pipe, 0, Failure(describe(failed)))
         return
-    pipe.send(Score(0.0))
+    _answer(pipe, 0, Score(0.0))
+    me = os.getpid()
     while True:
         try:
-            pairs = pipe.recv()
+            number, response, answer = pipe.recv()
         except EOFError:
             return
-        for response, answer in pairs:
-            pipe.send(score_one(function, response, answer))
+        result = score_one(function, response, answer)
+        if os.getpid() != me:  # a copy that the function has made of its process
+            os._exit(0)
+        _answer(pipe, number, result)
+
+
+def _answer(pipe: Connection, number: int, result: Score | Failure) -> None:
+    match result:
+        case Score(reward=reward):
+            pipe.send_bytes(json.dumps([number, reward, None]).encode())
+        case Failure(reason=reason):
+            pipe.send_bytes(json.dumps([number, None, reason]).encode())
 
 
 def score_one(function: Reward, response: str, answer: str) -> Score | Failure:
     """The function's value, or why it has none that can be used."""
     try:
-        with limited_output():
+        with own_streams():
             value: object = function(response, answer)
         if not isinstance(value, Real):
             return Failure(f"returned {value!r:.100}, not a number")
@@ -138,4 +195,4 @@ def _die_with_the_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
-        os._exit(1)
+        kill_all(os.getpid())

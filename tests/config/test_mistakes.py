@@ -460,6 +460,8 @@ ONE_LINE = {
     "cluster.allowed_imports=[a-b]": (
         "cluster.allowed_imports holds 'a-b': write package or package.module"
     ),
+    "reward.max_memory_gib=1e300": "reward.max_memory_gib must be at most 1e+06, got 1e+300",
+    "reward.timeout_seconds=1e300": "reward.timeout_seconds must be at most 1e+06, got 1e+300",
     "reward.max_memory_gib=0": "reward.max_memory_gib must be a finite number > 0, got 0.0",
     "cluster.max_restarts=-1": "cluster.max_restarts must be a finite number >= 0, got -1",
     "cluster.engine_timeout_seconds=0": (

@@ -1,5 +1,8 @@
 """Answers of a model that are meant to break what scores them."""
 
+from contextlib import suppress
+
+import psutil
 import pytest
 from reward.test_scorer import groups, rewards
 
@@ -70,6 +73,7 @@ BROKEN = {
     "power": "took longer than 1 s",
     "backtracking": "took longer than 1 s",
     "kill": "killed its process (exit code -9)",
+    "unspeakable": "Unspeakable",
 }
 
 
@@ -91,3 +95,58 @@ def test_a_function_that_an_answer_breaks_costs_that_answer_its_reward(capfd):
         assert "\n" not in reasons[response]
     printed = capfd.readouterr()
     assert (printed.out, printed.err) == ("x" * 10_000, "y" * 10_000)
+
+
+def scored_by(function, *responses, answer="14"):
+    config = FunctionReward(function=f"security.breaking:{function}", failure_value=-1.0)
+    with Scorer(config) as scorer:
+        return rewards(scorer.score(groups(*responses, answer=answer, per_group=1)))
+
+
+def test_a_copy_of_the_process_that_the_function_makes_scores_nothing():
+    responses = ["fork", "fine", "fork", "fork", "fine"]
+    assert scored_by("calculate", *responses) == [0.5, 1.0, 0.5, 0.5, 1.0]
+
+
+def test_of_what_is_written_to_the_descriptors_only_the_beginning_is_passed_on(capfd):
+    responses = ["descriptors", "closed", "print", "surrogate", "fine"]
+    assert scored_by("calculate", *responses) == [0.5, 0.5, 0.5, 0.5, 1.0]
+    printed = capfd.readouterr()
+    assert (printed.out, printed.err) == ("x" * 20_000 + "\\ud800", "y" * 20_000)
+
+
+@pytest.mark.parametrize(("response", "reward"), [("fine", 1.0), ("hang", -1.0)])
+def test_processes_that_a_reward_has_started_end_with_it(response, reward, tmp_path):
+    """With the run, or when the answer has taken too long."""
+    told = tmp_path / "processes"
+    assert scored_by("leave_processes", response, answer=str(told)) == [reward]
+    assert not any(map(is_left, pids(told)))
+
+
+def test_those_in_its_group_end_also_when_it_kills_itself(tmp_path):
+    told = tmp_path / "processes"
+    assert scored_by("leave_processes", "kill", answer=str(told)) == [-1.0]
+    child, alone, away = pids(told)
+    assert not is_left(child)
+    assert not is_left(alone)
+    with suppress(psutil.NoSuchProcess):  # it left the group, and may be found in time or not
+        psutil.Process(away).kill()
+
+
+def pids(told):
+    found = [int(line) for line in told.read_text().split()]
+    assert len(found) == 3
+    return found
+
+
+def is_left(pid):
+    """A process that was killed takes a moment to be gone, and may wait for whom to tell."""
+    try:
+        process = psutil.Process(pid)
+        if process.status() != psutil.STATUS_ZOMBIE:
+            process.wait(10)
+        return False
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.TimeoutExpired:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -187,6 +187,11 @@ def between(path: str, value: float, low: float, high: float) -> Iterator[str]:
         yield f"{path} must be in ({low:g}, {high:g}], got {value}"
 
 
+def at_most(path: str, value: float, maximum: float) -> Iterator[str]:
+    if maximum < value < math.inf:  # of inf positive() tells
+        yield f"{path} must be at most {maximum:g}, got {value:g}"
+
+
 def at_least(path: str, value: int, minimum: int) -> Iterator[str]:
     if value < minimum:
         yield f"{path} must be at least {minimum}, got {value}"

@@ -51,7 +51,10 @@ def import_problems(key: str, path: str) -> Iterator[str]:
 
 def describe(error: BaseException) -> str:
     """The exception in one line."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # an exception of the user's own, which cannot say what it is
+        lines = []
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 

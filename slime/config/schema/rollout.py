@@ -7,6 +7,7 @@ from slime.config.schema.base import (
     MISSING,
     Node,
     at_least,
+    at_most,
     between,
     data,
     key,
@@ -102,6 +103,8 @@ class RewardConfig(Node):
     def problems(self) -> Iterator[str]:
         yield from positive("reward.timeout_seconds", self.timeout_seconds)
         yield from positive("reward.max_memory_gib", self.max_memory_gib)
+        yield from at_most("reward.timeout_seconds", self.timeout_seconds, 1e6)  # 11 days
+        yield from at_most("reward.max_memory_gib", self.max_memory_gib, 1e6)
         if self.failure_value != self.failure_value or abs(self.failure_value) == float("inf"):
             yield f"reward.failure_value must be a finite number, got {self.failure_value}"
 
