@@ -109,7 +109,8 @@ def test_a_link_to_nothing_is_one_line(folder):
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors").symlink_to(folder / "gone")
     assert found(folder) == [
-        f"model.path: {folder}/model.safetensors is not a file (a folder, a pipe or a link to nothing)"
+        f"model.path: {folder}/model.safetensors is not a file (a folder, a pipe or a link to "
+        "nothing)"
     ]
 
 
