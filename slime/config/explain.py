@@ -4,10 +4,16 @@ import re
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+)
 
 from slime.config.build import field_at, node_classes
 from slime.config.groups import RECIPE
+from slime.config.interpolation import unresolved
 from slime.config.names import did_you_mean, unknown_choice, unknown_key
 from slime.config.plugins import not_installed
 from slime.config.recipe_file import line_of
@@ -49,6 +55,8 @@ def _sentence(error: OmegaConfBaseException) -> str:
         if field is None:
             return unknown_key(key, tree, _written(error))
         return wrong_value(key, field, error.value) or f"{key}: {first}"
+    if isinstance(error, InterpolationResolutionError):
+        return f"{key}: {unresolved(error)}"
     if not isinstance(error, ConfigKeyError | ConfigAttributeError):
         return f"{key}: {first}"
     if key.startswith("hydra.launcher.") and list(parent) == ["_target_"]:

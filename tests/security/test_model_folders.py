@@ -330,6 +330,12 @@ def test_a_chat_template_that_takes_too_much_is_refused(template, folder):
     assert "\n" not in str(caught.value)
 
 
+def test_a_chat_template_that_makes_no_text_is_refused(folder):
+    with pytest.raises(ConfigError, match="half a surrogate pair") as caught:
+        render(folder, r"{{ '\ud800' }}")
+    assert "\n" not in str(caught.value)
+
+
 def test_after_a_conversation_that_was_refused_the_next_one_is_rendered(folder):
     (folder / "chat_template.jinja").write_text(
         "{% if messages[0].content == 'bomb' %}{{ 'x' * 10 ** 12 }}{% endif %}"
