@@ -1,5 +1,6 @@
 """Exceptions of Hydra and OmegaConf -> the sentences a user reads."""
 
+import errno
 import re
 
 from hydra.errors import HydraException, MissingConfigException
@@ -27,6 +28,8 @@ def explain(error: BaseException) -> list[str]:
     match error:
         case ConfigError():
             return str(error).splitlines()
+        case OSError(errno=errno.ENAMETOOLONG):
+            return [f"{error.filename}: {error.strerror}"]
         case MissingConfigException(missing_cfg_file=str(file)):
             group, _, choice = file.rpartition("/")
             return [
