@@ -4,6 +4,9 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+_MOST = 1 << 53
+_COUNTS = ("iteration", "step", "bad_steps", "draws", "engine_restarts", "trainer_restarts")
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -30,5 +33,16 @@ class Position:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Position":
-        """Raises TypeError for values that another version of slime wrote."""
-        return cls(**values)
+        """Raises TypeError or ValueError for values that no run of this version wrote."""
+        position = cls(**values)
+        counts = (getattr(position, name) for name in _COUNTS)
+        if not isinstance(position.lengths, dict):
+            raise TypeError("lengths is no mapping")
+        for count in (*counts, *position.lengths.values()):
+            if type(count) is not int:
+                raise TypeError(f"{count!r:.60} is no number of anything")
+            if not 0 <= count <= _MOST:
+                raise ValueError(f"{count:.3g} of something is more than there can be, or less")
+        if not isinstance(position.tracker, str | None):
+            raise TypeError("tracker is no text")
+        return position

@@ -95,13 +95,15 @@ def read_manifest(folder: Path) -> tuple[Checkpoint, dict[str, dict[str, Any]]]:
         if content["format"] != FORMAT:
             raise DamagedError(f"its format is {content['format']}; this slime reads {FORMAT}")
         origin = Origin(content["fingerprint"], content["values"])
+        if not isinstance(origin.fingerprint, str) or not isinstance(origin.values, dict):
+            raise DamagedError(f"{MANIFEST} does not say whose checkpoint it is")
         position = Position.from_json(content["position"])
         return Checkpoint(folder, origin, position), content["files"]
     except FileNotFoundError as missing:
         raise DamagedError(f"it has no {MANIFEST}") from missing
     except DamagedError:
         raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as broken:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as broken:
         raise DamagedError(f"{MANIFEST} cannot be read") from broken
 
 
@@ -121,6 +123,8 @@ def check_files(folder: Path, files: dict[str, dict[str, Any]]) -> None:
 
 def _check_file(folder: Path, name: str, size: int, sha256: str) -> None:
     path = folder / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DamagedError(f"{name} is outside of it")
     if not path.is_file():
         raise DamagedError(f"{name} is missing")
     there = path.stat().st_size

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +53,7 @@ def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iter
         raise KeyboardInterrupt from ended
     # Ray has put a handler of its own there, which exits at once; ours lets a run end well.
     signal.signal(signal.SIGTERM, terminate)
-    try:
+    with _ended_by(end):
         free = _free_resources(actors)
         if free.get("CPU", 0) < actors:
             raise ConfigError(
@@ -61,8 +62,20 @@ def ray_session(config: ClusterConfig, train_workers: int, engines: int) -> Iter
                 "or write cluster=local for a private Ray"
             )
         yield gpu_shares(int(free.get("GPU", 0)), train_workers, engines)
-    finally:
-        end()
+
+
+@contextmanager
+def _ended_by(end: Callable[[], None]) -> Iterator[None]:
+    """What went wrong inside is told, not that the end then went wrong too."""
+    try:
+        yield
+    except BaseException:
+        try:
+            end()
+        except Exception as second:
+            print(f"warning: {second}", file=sys.stderr)
+        raise
+    end()
 
 
 def _ray_for(config: ClusterConfig, train_workers: int, actors: int) -> Callable[[], None]:

@@ -1,13 +1,20 @@
 """Exceptions of Hydra and OmegaConf -> the sentences a user reads."""
 
+import errno
 import re
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationResolutionError,
+    OmegaConfBaseException,
+)
 
 from slime.config.build import field_at, node_classes
 from slime.config.groups import RECIPE
+from slime.config.interpolation import unresolved
 from slime.config.names import did_you_mean, unknown_choice, unknown_key
 from slime.config.plugins import not_installed
 from slime.config.recipe_file import line_of
@@ -21,6 +28,8 @@ def explain(error: BaseException) -> list[str]:
     match error:
         case ConfigError():
             return str(error).splitlines()
+        case OSError(errno=errno.ENAMETOOLONG):
+            return [f"{error.filename}: {error.strerror}"]
         case MissingConfigException(missing_cfg_file=str(file)):
             group, _, choice = file.rpartition("/")
             return [
@@ -49,6 +58,8 @@ def _sentence(error: OmegaConfBaseException) -> str:
         if field is None:
             return unknown_key(key, tree, _written(error))
         return wrong_value(key, field, error.value) or f"{key}: {first}"
+    if isinstance(error, InterpolationResolutionError):
+        return f"{key}: {unresolved(error)}"
     if not isinstance(error, ConfigKeyError | ConfigAttributeError):
         return f"{key}: {first}"
     if key.startswith("hydra.launcher.") and list(parent) == ["_target_"]:

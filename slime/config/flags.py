@@ -1,5 +1,6 @@
 """The arguments of launch.py: a few flags, and overrides for Hydra."""
 
+import re
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,9 @@ class CommandLine:
     help: bool = False
 
 
+_LONG_NUMBER = re.compile(r"[0-9][0-9_]{999,}")  # Python itself reads no more than 4300 digits
+
+
 def read_arguments(arguments: Sequence[str]) -> CommandLine:
     """Flags may stand anywhere between the overrides.
 
@@ -57,6 +61,8 @@ def read_arguments(arguments: Sequence[str]) -> CommandLine:
     if flags := [word for word in unknown if word.startswith("-") and word != "--"]:
         raise ConfigError("\n".join(_unknown(flag) for flag in flags))
     for override in given.overrides:
+        if long := _LONG_NUMBER.search(override):
+            raise ConfigError(f"{override[:60]!r}...: it holds a number of {len(long[0])} digits")
         if override.lstrip("+").startswith("hydra.mode="):
             raise ConfigError(f"{override!r}: write -m for a sweep, nothing for a run")
     if given.cfg and given.multirun:

@@ -15,8 +15,14 @@ from slime.config.spelling import closest
 
 RUN_DIR, SWEEP_DIR = "hydra.run.dir", "hydra.sweep.dir"
 
-_ALONE = (RUN_DIR, SWEEP_DIR, "hydra.sweep.subdir", "hydra.job.name", "hydra.mode")
+_NAME, _ENV_SET, _ENV_COPY = "hydra.job.name", "hydra.job.env_set", "hydra.job.env_copy"
+_ALONE = (RUN_DIR, SWEEP_DIR, _NAME)
+_TOLD_ELSEWHERE = ("hydra.sweep.subdir", "hydra.mode")  # that, and why, they are to be left out
 _BELOW = ("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.job.env_")
+KNOWN = (
+    f"{', '.join(_ALONE)}, {_BELOW[-1]}*, hydra/launcher, hydra/sweeper and what is below these two"
+)
+_OWN_KEY = re.compile(r"hydra\.(launcher|sweeper)\.[^.]+")
 _SPACES = ("params", "search_space")
 _FUNCTION_SPACE = "custom_search_space"  # of hydra-optuna-sweeper: a function, by import path
 _AT_LEAST_1 = (
@@ -52,13 +58,12 @@ def hydra_problem(override: Override, *, multirun: bool) -> Iterator[str]:
     value = None if override.is_delete() or override.is_sweep_override() else override.value()
     if called := _called(override):
         yield f"{text!r}: {called} would run code: it may not be set"
-    elif not (key in _ALONE or key.startswith(_BELOW)) or override.is_delete() or override.package:
+    elif not _is_known(key) or override.is_delete() or override.package:
         near = closest(key, _ALONE, cutoff=0.9)
         guess = f"did you mean {near!r}?" if near and near != key else "leave it out"
-        yield (
-            f"{text!r}: of Hydra's own settings slime knows {RUN_DIR}, {SWEEP_DIR}, "
-            f"hydra/launcher, hydra/sweeper and what is below these two: {guess}"
-        )
+        yield f"{text!r}: of Hydra's own settings slime knows {KNOWN}: {guess}"
+    elif text.startswith("+") and _OWN_KEY.fullmatch(key):
+        yield f"{text!r}: write it without the + (it would be pushed past what knows its keys)"
     elif override.is_sweep_override():
         yield f"{text!r}: Hydra's own settings are the same for every job: write one value"
     else:
@@ -68,6 +73,12 @@ def hydra_problem(override: Override, *, multirun: bool) -> Iterator[str]:
 def _value_problems(key: str, value: Any, text: str, *, multirun: bool) -> Iterator[str]:
     if key in (RUN_DIR, SWEEP_DIR):
         yield from _folder_problems(key, value, multirun=multirun)
+    elif key == _NAME and not _is_text(value):
+        yield f"{key} must be a name: write {key}=<a name>"
+    elif key.startswith(_ENV_SET) and not _is_environment(key, value):
+        yield f"{text!r}: write +{_ENV_SET}.NAME=text"
+    elif key == _ENV_COPY and not isinstance(value, list):
+        yield f"{text!r}: write {_ENV_COPY}=[NAME]"
     elif key.startswith("hydra.sweeper.") and key.split(".")[2] in _SPACES:
         yield f"{text!r}: write the key itself on the command line, e.g. seed=0,1,2"
     elif key in _AT_LEAST_1 and (not isinstance(value, int) or value < 1):
@@ -79,7 +90,9 @@ def _value_problems(key: str, value: Any, text: str, *, multirun: bool) -> Itera
 
 
 def _folder_problems(key: str, value: Any, *, multirun: bool) -> Iterator[str]:
-    if not isinstance(value, str | int | float) or not str(value).strip():
+    if isinstance(value, list | dict):
+        yield f"{key} must be one folder: write {key}=<a folder>"
+    elif not _is_text(value):
         yield f"{key} must not be empty: write {key}=<a folder>"
     elif key == RUN_DIR and multirun:
         yield f"{key} is for one run: with -m write {SWEEP_DIR}=<the folder of all jobs>"
@@ -87,6 +100,22 @@ def _folder_problems(key: str, value: Any, *, multirun: bool) -> Iterator[str]:
         yield f"{key} is for a sweep: add -m, or write {RUN_DIR}=<a folder>"
     elif key == SWEEP_DIR and "${" in str(value).replace("${now:", ""):
         yield f"{key}={value}: it is one folder for all jobs and cannot depend on a key"
+
+
+def _is_known(key: str) -> bool:
+    return key in (*_ALONE, *_TOLD_ELSEWHERE) or key.startswith(_BELOW)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str | int | float) and bool(str(value).strip())
+
+
+def _is_environment(key: str, value: object) -> bool:
+    """A text for each variable."""
+    values = value.values() if isinstance(value, dict) and key == _ENV_SET else [value]
+    return (key != _ENV_SET or isinstance(value, dict)) and all(
+        isinstance(one, str | int | float) for one in values
+    )
 
 
 def _shown(value: object) -> str:

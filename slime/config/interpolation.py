@@ -50,6 +50,8 @@ def unresolved(error: OmegaConfBaseException) -> str:
         case UnsupportedInterpolationType():
             kind = first.rpartition(" ")[2]
             return f"there is no {kind!r} to ask; write ${{key}} or ${{oc.env:NAME}}"
+    if "HydraConfig was not set" in first:
+        return "${hydra:...} has no value yet: write ${now:%Y-%m-%d} or ${key}"
     if "Recursive" in first:
         return "it stands for itself: write a value"
     if "parent node" in first:

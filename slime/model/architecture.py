@@ -134,7 +134,7 @@ def _refuse_what_transformers_alone_reads(config: ConfigJson) -> None:
     many = isinstance(names, dict) and len(names) > _MOST_LABELS
     if many or (labels is not None and not _is_count(labels, _MOST_LABELS)):
         raise config.error(
-            "num_labels and id2label are for more labels than models have: drop them"
+            f"num_labels or id2label is for more than {_MOST_LABELS} labels: drop it"
         )
 
 

@@ -45,6 +45,12 @@ class ChatTemplate:
         if "refused" in found:
             raise _refused(found["refused"])
         text: str = found["text"]
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise _refused(
+                "what it makes of them is no text: it has half a surrogate pair"
+            ) from None
         return text
 
     def _start(self) -> "subprocess.Popen[str]":

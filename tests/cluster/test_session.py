@@ -5,6 +5,7 @@ import psutil
 import pytest
 import ray
 
+from slime.cluster import session
 from slime.cluster.actors import TrainActor
 from slime.cluster.place import get, place
 from slime.cluster.session import GpuShares, gpu_shares, ray_session
@@ -40,6 +41,19 @@ def test_a_cluster_that_is_not_there_is_a_config_error(monkeypatch):
     config = ClusterConfig(address=nobody)
     with pytest.raises(ConfigError, match=f"cluster.address={nobody}: no Ray cluster answers"):
         ray_session(config, 1, 1).__enter__()
+
+
+def test_what_went_wrong_in_a_job_is_told_although_its_end_goes_wrong_too(monkeypatch, capsys):
+    def end():
+        raise TimeoutError("its actors are still there")
+
+    monkeypatch.setattr(session, "_ray_for", lambda *_: end)
+    monkeypatch.setattr(session, "_free_resources", lambda _: {"CPU": 2})
+    with pytest.raises(ZeroDivisionError), ray_session(ClusterConfig(), 1, 1):
+        raise ZeroDivisionError
+    assert capsys.readouterr().err == "warning: its actors are still there\n"
+    with pytest.raises(TimeoutError), ray_session(ClusterConfig(), 1, 1):
+        pass
 
 
 def test_a_private_ray_listens_on_the_loopback_interface_only_and_ends_with_the_block():

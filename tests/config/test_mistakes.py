@@ -12,9 +12,10 @@ NO_DIVISOR = (
     "default): pass loss.divisor=<value>"
 )
 HYDRA = (
-    "{!r}: of Hydra's own settings slime knows hydra.run.dir, hydra.sweep.dir, hydra/launcher, "
-    "hydra/sweeper and what is below these two: {}"
+    "{!r}: of Hydra's own settings slime knows hydra.run.dir, hydra.sweep.dir, hydra.job.name, "
+    "hydra.job.env_*, hydra/launcher, hydra/sweeper and what is below these two: {}"
 )
+WITHOUT_PLUS = "{!r}: write it without the + (it would be pushed past what knows its keys)"
 NOT_USED = (
     "'loss.divisor' is not used by loss/aggregation=sample_mean; it belongs to constant|dr_grpo"
 )
@@ -549,6 +550,32 @@ ONE_LINE = {
     "hydra.job.chdir=true": HYDRA.format("hydra.job.chdir=true", "leave it out"),
     "+hydra.callbacks.x._target_=os.system": (
         "'+hydra.callbacks.x._target_=os.system': _target_ would run code: it may not be set"
+    ),
+    "+hydra.launcher.x=1": WITHOUT_PLUS.format("+hydra.launcher.x=1"),
+    "++hydra.launcher.x=1": WITHOUT_PLUS.format("++hydra.launcher.x=1"),
+    "-m seed=0,1 +hydra.launcher.x=1": WITHOUT_PLUS.format("+hydra.launcher.x=1"),
+    "-m seed=0,1 +hydra.sweeper.x=1": WITHOUT_PLUS.format("+hydra.sweeper.x=1"),
+    "hydra.run.dir=[a]": "hydra.run.dir must be one folder: write hydra.run.dir=<a folder>",
+    "-m seed=0,1 hydra.sweep.dir={a:b}": (
+        "hydra.sweep.dir must be one folder: write hydra.sweep.dir=<a folder>"
+    ),
+    "'hydra.run.dir=${oc.env:NOT_SET_ANYWHERE}'": (
+        "hydra.run.dir: NOT_SET_ANYWHERE is not set in the environment; with a default: "
+        "${oc.env:NOT_SET_ANYWHERE,default}"
+    ),
+    "'hydra.run.dir=${hydra:nothing}'": (
+        "hydra.run.dir: ${hydra:...} has no value yet: write ${now:%Y-%m-%d} or ${key}"
+    ),
+    "'hydra.run.dir=${eval:1}'": (
+        "hydra.run.dir: there is no 'eval' to ask; write ${key} or ${oc.env:NAME}"
+    ),
+    "hydra.job.name=": "hydra.job.name must be a name: write hydra.job.name=<a name>",
+    "hydra.job.name=[a]": "hydra.job.name must be a name: write hydra.job.name=<a name>",
+    "hydra.job.env_set=3": "'hydra.job.env_set=3': write +hydra.job.env_set.NAME=text",
+    "+hydra.job.env_set.A=[1]": "'+hydra.job.env_set.A=[1]': write +hydra.job.env_set.NAME=text",
+    "hydra.job.env_copy=3": "'hydra.job.env_copy=3': write hydra.job.env_copy=[NAME]",
+    "cluster.allowed_imports=[1]": (
+        "cluster.allowed_imports holds '1': write package or package.module"
     ),
     "hydra.searchpath=[/x]": HYDRA.format("hydra.searchpath=[/x]", "leave it out"),
     "-m seed=0,1 hydra.launcher.n_jobs=2": (

@@ -17,7 +17,15 @@ from train_samples import POLICY_ONLY, train_samples, worker_spec
 from train_worker_cases import divide, running
 
 from slime.checkpoint.position import Position
-from slime.checkpoint.saved import MANIFEST, TRAINER, DamagedError, Origin, read_manifest
+from slime.checkpoint.saved import (
+    MANIFEST,
+    TRAINER,
+    DamagedError,
+    Origin,
+    _hash_of,
+    check_files,
+    read_manifest,
+)
 from slime.checkpoint.write import begin, seal
 
 
@@ -168,3 +176,64 @@ def test_a_manifest_that_is_none_is_damage(text, checkpoint):
     (checkpoint / MANIFEST).write_bytes(text.encode("latin-1"))
     with pytest.raises(DamagedError):
         read_manifest(checkpoint)
+
+
+NO_COUNTS = ["x", -5, -1, 1.5, None, True, [1], 10**30, 10**3000, float("nan"), float("inf")]
+COUNTS = ["iteration", "step", "bad_steps", "draws", "engine_restarts", "trainer_restarts"]
+WRONG = [{name: value} for name in COUNTS for value in NO_COUNTS]
+WRONG += [{"lengths": value} for value in ([1], 3, *({"metrics.jsonl": v} for v in NO_COUNTS))]
+WRONG += [{"tracker": value} for value in (3, ["x"], {})]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=lambda change: f"{change!s:.40}")
+def test_a_position_that_no_run_had_is_damage(change, checkpoint):
+    """The hash of the manifest fits: whoever made it up can compute that too."""
+    with pytest.raises(DamagedError, match=r"^manifest\.json cannot be read$"):
+        opened(forged(checkpoint, lambda content: content["position"].update(change)))
+
+
+FACTS = {"bytes": 1, "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": []},
+        {"files": 3},
+        {"files": {"trainer/common.pt": 3}},
+        {"files": {"trainer/common.pt": {}}},
+        {"files": {"trainer/common.pt": {"bytes": "x", "sha256": "x"}}},
+        {"files": {"../iteration-000001/trainer/common.pt": FACTS}},
+        {"files": {"/etc/passwd": FACTS}},
+        {"files": {"trainer/common.pt\0": FACTS}},
+        {"values": [1]},
+        {"values": "x"},
+        {"fingerprint": 3},
+        {"fingerprint": None},
+        {"position": [1]},
+        {"position": None},
+        {"format": [1]},
+        {"format": 10**3000},
+    ],
+    ids=lambda change: f"{change!s:.60}",
+)
+def test_a_manifest_that_says_what_cannot_be_is_damage(change, checkpoint):
+    assert opened(checkpoint)
+    with pytest.raises(DamagedError) as caught:
+        opened(forged(checkpoint, lambda content: content.update(change)))
+    assert "\n" not in str(caught.value)
+
+
+def forged(checkpoint, change):
+    content = json.loads((checkpoint / MANIFEST).read_text())
+    del content["sha256"]
+    change(content)
+    text = json.dumps(content | {"sha256": _hash_of(content)})
+    (checkpoint / MANIFEST).write_text(text)
+    return checkpoint
+
+
+def opened(checkpoint):
+    found, files = read_manifest(checkpoint)
+    check_files(checkpoint, files)
+    return found

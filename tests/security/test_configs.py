@@ -1,8 +1,12 @@
 """A recipe, and a command line that was copied from somewhere, run nothing but named functions."""
 
+import re
 import sys
+from pathlib import Path
 
 import pytest
+
+from slime.config.hydra_keys import KNOWN
 
 CALL = "{_target_: os.mkdir, path: TARGET}"
 RECIPES = {
@@ -78,6 +82,15 @@ def test_the_keys_of_hydra_that_run_code_are_refused(text, flags, command, trap)
 def test_a_recipe_may_hold_what_only_looks_like_a_question(value, command, recipe):
     recipe(f"tracking: {{project: '{value}'}}\ndefaults: [{{override /tracking: wandb}}]")
     assert command("recipe=evil/v1", "--cfg", "job").exit_code == 0
+
+
+def test_the_page_lists_the_keys_of_hydra_that_are_known():
+    page = (Path(__file__).parents[2] / "docs" / "security.md").read_text()
+    [said] = re.findall(
+        "Of Hydra's own keys the command line sets (.*?) with their keys", page, re.S
+    )
+    named = re.findall(r"hydra[\w./*]+", KNOWN)
+    assert re.findall(r"`([^`]+)`", said) == named
 
 
 def test_the_keys_of_hydra_that_say_where_runs_go_are_not(command):

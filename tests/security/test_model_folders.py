@@ -206,7 +206,7 @@ def test_a_language_model_has_no_millions_of_labels(field, folder):
     for value in values:
         (folder / "config.json").write_text(json.dumps(config | {field: value}))
         [line] = refused(folder)
-        assert "num_labels and id2label are for more labels than models have" in line
+        assert "num_labels or id2label is for more than 10000 labels" in line
 
 
 LABELS = {str(n): "a" for n in range(20_000)}
@@ -327,6 +327,12 @@ def test_a_chat_template_that_takes_too_much_is_refused(template, folder):
     assert str(caught.value).startswith(
         "task.path: the model's chat template refuses a line's messages ("
     )
+    assert "\n" not in str(caught.value)
+
+
+def test_a_chat_template_that_makes_no_text_is_refused(folder):
+    with pytest.raises(ConfigError, match="half a surrogate pair") as caught:
+        render(folder, r"{{ '\ud800' }}")
     assert "\n" not in str(caught.value)
 
 

@@ -126,9 +126,29 @@ def test_what_is_said_of_a_past_run_moves_no_cursor(command, run):
     assert max(map(len, done.err.splitlines())) < 3000
 
 
-def test_long_values_in_errors_are_cut(command):
-    done = command(f"seed={'x' * 50_000}")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [f"seed={'x' * 50_000}"],
+        [f"seed={'1' * 50_000}"],
+        ["-m", f"seed={'1' * 50_000},1"],
+        ["--cfg", "job", f"seed={'1' * 50_000}"],
+        [f"{'a' * 50_000}=1"],
+        [f"recipe={'a' * 50_000}"],
+        [f"--{'a' * 50_000}"],
+        ["command=rerun", f"run={'a' * 50_000}"],
+        ["model=path", f"model.path={'a' * 50_000}"],
+        [f"checkpoint.resume={'a' * 50_000}"],
+        [f"hydra.run.dir={'a' * 50_000}"],
+        ["task=jsonl", f"task.path={'a' * 50_000}"],
+        ["command=report", f"runs=[{'a' * 50_000}]"],
+    ],
+    ids=lambda arguments: " ".join(arguments)[:40],
+)
+def test_long_values_are_one_line_that_is_cut(arguments, command):
+    done = command(*arguments)
     [line] = done.messages
+    assert done.exit_code == 2
     assert len(line) < 3000
 
 

@@ -113,7 +113,7 @@ class ClusterConfig(Node):
 
     def problems(self) -> Iterator[str]:
         for prefix in self.allowed_imports:
-            if not re.fullmatch(r"\w+(\.\w+)*", prefix):
+            if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", prefix):
                 yield f"cluster.allowed_imports holds {prefix!r}: write package or package.module"
         if self.address is not None:
             yield from _address_problems(self.address)
