@@ -62,6 +62,7 @@ def test_a_check_proves_the_loss_prints_the_tables_and_leaves_no_process(tmp_pat
     assert not left_behind(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_with_one_table_and_one_failure_fails_it(tmp_path):
     arguments = ["-m", "command=check", "model=tiny", "loss/aggregation=sample_mean,token_mean"]
     done = subprocess.run(

@@ -212,6 +212,7 @@ def test_chat_questions_with_several_steps_a_kl_term_and_an_entropy_bonus(tmp_pa
     assert {"rollout/reward_mean", "time/train_s"} <= steps[1].keys() - steps[0].keys()
 
 
+@pytest.mark.slow
 def test_another_layout_trains_the_same_model_step_by_step(run, tmp_path):
     """Two steps an iteration: the second one's old log-probs are those before the first."""
     arguments = [

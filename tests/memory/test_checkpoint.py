@@ -129,7 +129,7 @@ def copies_of(worker, folder: Path) -> int:
     sizes, write = [], Snapshot.write
 
     def counted(snapshot):
-        sizes.append(sum(t.nbytes for t in snapshot._copies._copies.values()))
+        sizes.append(sum(t.nbytes for t in snapshot._copies.values()))
         write(snapshot)
 
     Snapshot.write = counted
