@@ -21,7 +21,6 @@ from slime.reading import read_json
 
 FOLDER, LATEST, MANIFEST, TRAINER = "checkpoints", "latest", "manifest.json", "trainer"
 FORMAT = 1
-_CHUNK_BYTES = 1 << 20
 
 
 class DamagedError(ValueError):
@@ -142,11 +141,8 @@ def files_of(folder: Path) -> Iterator[Path]:
 
 
 def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hash_of(content: dict[str, Any]) -> str:
