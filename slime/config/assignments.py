@@ -7,7 +7,8 @@ from hydra.core.override_parser.types import QuotedString
 
 from slime.config.build import field_at, relabelled
 from slime.config.choices import recipe_called
-from slime.config.groups import BY_NODE, is_label, is_node, join
+from slime.config.groups import BY_NODE
+from slime.config.keys import is_label, is_node, join
 from slime.config.names import unknown_choice, unknown_key
 from slime.config.schema import Node
 from slime.config.values import wrong_value

@@ -7,8 +7,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from slime.config.groups import BY_NODE, field_names, group_that_writes, is_label, join
+from slime.config.groups import BY_NODE, field_names
 from slime.config.interpolation import unresolved
+from slime.config.keys import group_that_writes, is_label, join
 from slime.config.names import did_you_mean, unknown_key
 from slime.config.schema import Config, ConfigError, Node
 from slime.config.schema.base import all_problems, default_value, is_required

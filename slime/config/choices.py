@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from hydra.core.override_parser.types import Override
 
-from slime.config.groups import BY_NAME, RECIPE, every_key, join
+from slime.config.groups import BY_NAME, RECIPE
+from slime.config.keys import every_key, join
 from slime.config.names import unknown_choice, unknown_group
 from slime.config.store import registered_recipes
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from slime.config.groups import BY_NAME, BY_NODE, GROUPS, RECIPE, every_field, join
+from slime.config.groups import BY_NAME, BY_NODE, GROUPS, RECIPE
+from slime.config.keys import every_field, join
 from slime.config.schema import Node
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slime.config.fingerprint import Role, Values, fingerprint, values_of
-from slime.config.groups import group_that_writes, is_label
+from slime.config.keys import group_that_writes, is_label
 from slime.config.schema import Config
 
 ABSENT, NEUTRAL = "-", " (neutral)"

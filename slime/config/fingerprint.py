@@ -14,7 +14,8 @@ from enum import Enum
 from typing import Any, get_args
 
 from slime.config.contents import content
-from slime.config.groups import RECIPE, join
+from slime.config.groups import RECIPE
+from slime.config.keys import join
 from slime.config.renamed import original_name
 from slime.config.schema import Config, Node
 from slime.config.schema.base import NO_NEUTRAL

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from slime.config.groups import BY_NAME, RECIPE, every_key, join
+from slime.config.groups import BY_NAME, RECIPE
+from slime.config.keys import every_key, join
 from slime.config.names import meant_by
 from slime.config.schema import ConfigError
 from slime.config.spelling import closest

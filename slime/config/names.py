@@ -3,16 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from slime.config.familiar import familiar, familiar_choice
-from slime.config.groups import (
-    BY_NAME,
-    BY_NODE,
-    GROUPS,
-    RECIPE,
-    every_key,
-    field_names,
-    is_label,
-    join,
-)
+from slime.config.groups import BY_NAME, BY_NODE, GROUPS, RECIPE, field_names
+from slime.config.keys import every_key, is_label, join
 from slime.config.renamed import renamed_key
 from slime.config.schema import Node
 from slime.config.spelling import closest

@@ -22,8 +22,9 @@ from slime.config.choices import group_problems, names_a_group
 from slime.config.compose import compose
 from slime.config.explain import explain
 from slime.config.functions import not_named_on
-from slime.config.groups import BY_NAME, every_field, join
+from slime.config.groups import BY_NAME
 from slime.config.hydra_keys import hydra_problem, touches_hydra
+from slime.config.keys import every_field, join
 from slime.config.names import meant_by
 from slime.config.recipe_values import wrong_in_recipe, wrong_values
 from slime.config.repeated import repeated

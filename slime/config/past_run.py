@@ -12,16 +12,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from slime.config.fingerprint import ERRAND
-from slime.config.groups import (
-    BY_NAME,
-    BY_NODE,
-    RECIPE,
-    Group,
-    field_names,
-    is_label,
-    join,
-)
+from slime.config.groups import BY_NAME, BY_NODE, RECIPE, Group, field_names
 from slime.config.interpolation import literal
+from slime.config.keys import is_label, join
 from slime.config.names import unknown_choice, unknown_key
 from slime.config.recipe_file import load
 from slime.config.renamed import with_current_names

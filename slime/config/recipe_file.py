@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from slime.config.fingerprint import ERRAND
-from slime.config.groups import BY_NAME, BY_NODE, RECIPE, group_that_writes, is_label, join
+from slime.config.groups import BY_NAME, BY_NODE, RECIPE
 from slime.config.interpolation import asks
+from slime.config.keys import group_that_writes, is_label, join
 from slime.config.names import did_you_mean, unknown_choice
 from slime.config.schema import ConfigError
 from slime.reading import read_yaml_text

@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from slime.config.fingerprint import ERRAND
-from slime.config.groups import BY_NODE, GROUPS, RECIPE, Group, every_field, join
+from slime.config.groups import BY_NODE, GROUPS, RECIPE, Group
 from slime.config.help import default_choices
+from slime.config.keys import every_field, join
 from slime.config.schema import Config, Node
 from slime.config.schema.base import MISSING, NO_NEUTRAL, default_value
 from slime.config.values import WORDS, without_none

@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override, QuotedString
 
-from slime.config.groups import join
+from slime.config.keys import join
 
 
 def repeated(overrides: Sequence[Override]) -> Iterator[str]:

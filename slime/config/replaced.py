@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from slime.config.groups import BY_NAME, BY_NODE, RECIPE, Group, is_node, join
+from slime.config.groups import BY_NAME, BY_NODE, RECIPE, Group
+from slime.config.keys import is_node, join
 from slime.config.recipe_file import inherited
 from slime.config.store import choice_values, default_choices, recipe_values
 

@@ -9,7 +9,8 @@ import yaml
 from hydra.core.config_store import ConfigNode, ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from slime.config.groups import BY_NAME, BY_NODE, GROUPS, RECIPE, Group, field_names, join
+from slime.config.groups import BY_NAME, BY_NODE, GROUPS, RECIPE, Group, field_names
+from slime.config.keys import join
 from slime.config.recipes import Recipe, Recipes, find_recipes
 from slime.config.schema import Config, Node
 

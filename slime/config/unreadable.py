@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable
 
-from slime.config.groups import BY_NAME, RECIPE, every_key, join
+from slime.config.groups import BY_NAME, RECIPE
+from slime.config.keys import every_key, join
 from slime.config.names import meant_by
 from slime.config.schema import Command
 from slime.config.spelling import closest

@@ -10,7 +10,8 @@ import pytest
 from slime.config import fingerprint as module
 from slime.config import renamed
 from slime.config.fingerprint import fingerprint, training_values
-from slime.config.groups import BY_NODE, GROUPS, is_node, join
+from slime.config.groups import BY_NODE, GROUPS
+from slime.config.keys import is_node, join
 from slime.config.schema import K3, AdamConfig, Config, Node
 from slime.config.schema.base import NO_NEUTRAL, key
 

@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from slime.config import schema
-from slime.config.groups import GROUPS, is_label, is_node, join
+from slime.config.groups import GROUPS
 from slime.config.help import default_choices
+from slime.config.keys import is_label, is_node, join
 from slime.config.schema import ConstantLoss, Node
 
 CONF = Path(__file__).parents[2] / "conf"

@@ -9,7 +9,8 @@ import pytest
 from valid_names import GROUPS, LOSS, MODELS, MODES, OPTIMIZER, RECIPES, ROLLOUT, TOP
 
 from slime.config.familiar import FAMILIAR, familiar
-from slime.config.groups import BY_NAME, every_key, join
+from slime.config.groups import BY_NAME
+from slime.config.keys import every_key, join
 from slime.config.spelling import closest
 
 ONE_LINE = {

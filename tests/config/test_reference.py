@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from slime.config.groups import GROUPS, RECIPE, every_field, every_key, join
+from slime.config.groups import GROUPS, RECIPE
+from slime.config.keys import every_field, every_key, join
 from slime.config.reference import COMMAND, PAGE, page
 from slime.config.schema import ConstantLoss
 

@@ -3,7 +3,7 @@
 import pytest
 
 from slime.config import renamed
-from slime.config.groups import every_key, join
+from slime.config.keys import every_key, join
 from slime.config.renamed import RENAMED, Renamed, current_name, original_name
 from slime.config.schema import ConfigError
 from slime.config.store import register
