@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from slime.config.schema import Config, ConfigError
 from slime.memory.command import subject_of
-from slime.memory.estimate import Estimate, Subject, estimate
+from slime.memory.estimate import Estimate, estimate
 from slime.memory.machine import this_machine
 from slime.memory.refuse import advice
 from slime.memory.table import gib
@@ -17,23 +17,22 @@ from slime.model.check import layout_problems
 
 def problems(config: Config) -> Iterator[str]:
     """A line for each memory that what every step needs is too large for."""
-    planned = _planned(config)
-    if planned is None or planned[1].states_fit:
+    found = _planned(config)
+    if found is None or found.states_fit:
         return
-    subject, found = planned
     for need in found.needs:
         if need.states > need.has:
             yield (
                 f"{need.where}: weights, gradients and optimizer of the train workers alone need "
-                f"{gib(need.states)} of {gib(need.has)} GiB; {advice(subject, found)}; "
+                f"{gib(need.states)} of {gib(need.has)} GiB; {advice(found)}; "
                 f"command=plan shows all of it"
             )
 
 
 def warnings(config: Config) -> Iterator[str]:
     """A line for each memory that is probably too small."""
-    planned = _planned(config)
-    for need in planned[1].needs if planned is not None else ():
+    found = _planned(config)
+    for need in found.needs if found is not None else ():
         if not need.fits:
             yield (
                 f"{need.where} may not suffice: this run needs about {gib(need.bytes)} of "
@@ -41,7 +40,7 @@ def warnings(config: Config) -> Iterator[str]:
             )
 
 
-def _planned(config: Config) -> tuple[Subject, Estimate] | None:
+def _planned(config: Config) -> Estimate | None:
     """None: nothing is trained, or not on this machine, or other problems come first."""
     if not config.command.trains or config.cluster.address is not None:
         return None
@@ -51,4 +50,4 @@ def _planned(config: Config) -> tuple[Subject, Estimate] | None:
         subject = subject_of(config, this_machine())
     except ConfigError:
         return None
-    return subject, estimate(subject, config.parallel)
+    return estimate(subject, config.parallel)

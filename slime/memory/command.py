@@ -24,8 +24,8 @@ def print_plan(config: Config) -> None:
     if wrong:
         raise ConfigError("\n".join(wrong))
     found = estimate(subject, config.parallel)
-    print(text_of(subject, found), flush=True)
-    problems = list(problems_of(subject, found))
+    print(text_of(found), flush=True)
+    problems = list(problems_of(found))
     if problems:
         raise ConfigError("\n".join(problems))
 

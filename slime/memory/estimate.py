@@ -48,13 +48,18 @@ class Subject:
 class Estimate:
     """In bytes."""
 
+    subject: Subject
     parallel: ParallelConfig
     device: Device
     stages: tuple[WorkerMemory, ...]  # one worker of each pipeline stage
     engine: EngineMemory | None
     checkpoint: CheckpointMemory
     pushed: int  # the whole model, as it goes from the trainer to the engine
-    needs: tuple[Need, ...]
+
+    @property
+    def needs(self) -> list[Need]:
+        """Of each memory that is judged."""
+        return _on_gpus(self) if self.device.on_gpu else _in_main_memory(self)
 
     @property
     def fits(self) -> bool:
@@ -69,17 +74,19 @@ class Estimate:
 def estimate(subject: Subject, parallel: ParallelConfig) -> Estimate:
     """The layout must divide the model."""
     device = device_of(subject.precision, on_gpu=subject.machine.has_gpus)
-    stages = tuple(
-        worker_memory(subject.model, subject.work, parallel, device, stage)
-        for stage in range(parallel.pipeline)
-    )
-    engine = engine_of(subject)
     together = GPUS_OF_A_MACHINE if device.on_gpu else parallel.workers
-    saved = checkpoint_memory(subject.model, parallel, device.element_bytes, together)
-    pushed = device.element_bytes * of_model(subject.model)
-    made = _on_gpus if device.on_gpu else _in_main_memory
-    needs = tuple(made(subject, parallel, stages, engine, saved, pushed))
-    return Estimate(parallel, device, stages, engine, saved, pushed, needs)
+    return Estimate(
+        subject,
+        parallel,
+        device,
+        stages=tuple(
+            worker_memory(subject.model, subject.work, parallel, device, stage)
+            for stage in range(parallel.pipeline)
+        ),
+        engine=engine_of(subject),
+        checkpoint=checkpoint_memory(subject.model, parallel, device.element_bytes, together),
+        pushed=device.element_bytes * of_model(subject.model),
+    )
 
 
 def engine_of(subject: Subject) -> EngineMemory | None:
@@ -87,24 +94,18 @@ def engine_of(subject: Subject) -> EngineMemory | None:
     return engine_memory(subject.model, subject.work, device, of_model(subject.model))
 
 
-def _in_main_memory(
-    subject: Subject,
-    parallel: ParallelConfig,
-    stages: tuple[WorkerMemory, ...],
-    engine: EngineMemory | None,
-    saved: CheckpointMemory,
-    pushed: int,
-) -> list[Need]:
+def _in_main_memory(found: Estimate) -> list[Need]:
     """Workers, engine and Ray's object store have one memory; they take turns.
 
     While training or generating the store holds the weights that were pushed last.  While pushing
     it holds these and the new ones, and the new ones are also being written by the trainer and read
     by the engine.  The copies of a checkpoint are there while any of this goes on.
     """
-    machine = subject.machine
-    if machine.memory is None:
+    memory, pushed = found.subject.machine.memory, found.pushed
+    stages, engine = found.stages, found.engine
+    if memory is None:
         return []
-    each = parallel.workers // parallel.pipeline
+    each = found.parallel.workers // found.parallel.pipeline
     states = each * sum(stage.states.total for stage in stages)
     always = states + each * sum(stage.reference + TRAIN_PROCESS for stage in stages)
     training = each * sum(stage.activations + stage.working for stage in stages) + pushed
@@ -113,37 +114,30 @@ def _in_main_memory(
     if engine is not None:
         always += ENGINE_PROCESS + engine.weights
         turns += [pushed + engine.cache + engine.working, 4 * pushed]
-    most = _with_checkpoint(max(turns), pushed, saved, subject.work)
-    return [Need("main memory", always + most, states, machine.memory)]
+    most = _with_checkpoint(found, max(turns))
+    return [Need("main memory", always + most, states, memory)]
 
 
-def _with_checkpoint(turn: int, pushed: int, saved: CheckpointMemory, work: Workload) -> int:
+def _with_checkpoint(found: Estimate, turn: int) -> int:
     """The most there is: in a turn, perhaps with copies being written, or as these are made."""
-    meanwhile = saved.copied if work.saves_while_training else 0
-    return max(turn + meanwhile, pushed + saved.beginning)
+    meanwhile = found.checkpoint.copied if found.subject.work.saves_while_training else 0
+    return max(turn + meanwhile, found.pushed + found.checkpoint.beginning)
 
 
-def _on_gpus(
-    subject: Subject,
-    parallel: ParallelConfig,
-    stages: tuple[WorkerMemory, ...],
-    engine: EngineMemory | None,
-    saved: CheckpointMemory,
-    pushed: int,
-) -> list[Need]:
+def _on_gpus(found: Estimate) -> list[Need]:
     """A GPU for each worker; the engine has one too, or shares a worker's (slime.cluster.session).
 
     In main memory there are, for the engine's machine, the old and the new weights in Ray's store
     and the new ones once more as the engine reads them; and what its workers copy for a checkpoint.
     """
-    machine = subject.machine
+    machine, stages, engine = found.subject.machine, found.stages, found.engine
     largest = max(stages, key=lambda stage: stage.total)
     states = max(stage.states.total for stage in stages)
     of_worker = largest.total + GPU_PROCESS
     needs = []
     if engine is None:
         needs.append(Need("a train worker's GPU", of_worker, states, machine.gpu_memory))
-    elif machine.gpus > parallel.workers:
+    elif machine.gpus > found.parallel.workers:
         of_engine = engine.total + GPU_PROCESS
         needs.append(Need("a train worker's GPU", of_worker, states, machine.gpu_memory))
         needs.append(Need("the engine's GPU", of_engine, 0, machine.gpu_memory))
@@ -152,6 +146,6 @@ def _on_gpus(
         where = "the GPU of a train worker and the engine"
         needs.append(Need(where, both, states, machine.gpu_memory))
     if machine.memory is not None:
-        most = _with_checkpoint(3 * pushed, pushed, saved, subject.work)
+        most = _with_checkpoint(found, 3 * found.pushed)
         needs.append(Need("main memory", most, 0, machine.memory))
     return needs

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from slime.memory.estimate import Estimate, Need, Subject, estimate
+from slime.memory.estimate import Estimate, Need, estimate
 from slime.memory.search import fitting_layout
 from slime.memory.table import gib
 
 
-def problems_of(subject: Subject, found: Estimate) -> Iterator[str]:
+def problems_of(found: Estimate) -> Iterator[str]:
     """A line for each memory that is too small, and one with what to write; none if all fits."""
-    gpus, workers = subject.machine.gpus, found.parallel.workers
+    gpus, workers = found.subject.machine.gpus, found.parallel.workers
     if gpus and workers > gpus:
         yield (
             f"parallel.data x context x tensor x pipeline = {workers} train workers need a GPU "
@@ -18,14 +18,15 @@ def problems_of(subject: Subject, found: Estimate) -> Iterator[str]:
     short = [need for need in found.needs if not need.fits]
     yield from (f"{need.where}: {_needs(need)}" for need in short)
     if short or (gpus and workers > gpus):
-        yield advice(subject, found)
+        yield advice(found)
 
 
-def advice(subject: Subject, found: Estimate) -> str:
+def advice(found: Estimate) -> str:
     """What to write, or that no layout helps."""
+    subject = found.subject
     fitting = fitting_layout(subject, found.parallel)
     if fitting is None:
-        return f"no layout of the train workers fits: {_beyond_layouts(subject, found)}"
+        return f"no layout of the train workers fits: {_beyond_layouts(found)}"
     written = " ".join(fitting.overrides(subject, found.parallel)) or "the same layout"
     after = estimate(fitting.subject, fitting.parallel)
     tightest = max(after.needs, key=lambda need: need.bytes / need.has)
@@ -37,8 +38,8 @@ def advice(subject: Subject, found: Estimate) -> str:
     )
 
 
-def _beyond_layouts(subject: Subject, found: Estimate) -> str:
-    engine, machine = found.engine, subject.machine
+def _beyond_layouts(found: Estimate) -> str:
+    engine, machine = found.engine, found.subject.machine
     if engine is not None and machine.has_gpus and engine.weights > machine.gpu_memory:
         return (
             f"rollout/engine=local holds the whole model, {gib(engine.weights)} GiB, on one GPU of "

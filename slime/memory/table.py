@@ -9,7 +9,6 @@ from slime.memory.estimate import (
     TRAIN_PROCESS,
     Estimate,
     Need,
-    Subject,
 )
 from slime.memory.machine import GIB
 from slime.memory.parameters import active_of_model, of_model
@@ -24,9 +23,9 @@ _CHECKPOINT_COLUMNS = ("GiB in main memory of a checkpoint", "copied", "gathered
 _ENGINE_COLUMNS = ("GiB of the rollout engine", "weights", "cache", "working", "process", "all")
 
 
-def text_of(subject: Subject, found: Estimate) -> str:
+def text_of(found: Estimate) -> str:
     """What there is to fit, what each kind of worker needs, and whether the machine has it."""
-    parts = ["\n".join(_facts(subject, found)), _aligned(_worker_rows(found))]
+    parts = ["\n".join(_facts(found)), _aligned(_worker_rows(found))]
     if found.engine is not None:
         parts.append(_aligned(_engine_rows(found)))
     parts.append(_aligned(_checkpoint_rows(found)))
@@ -48,8 +47,8 @@ def count(number: int) -> str:
     return str(number)
 
 
-def _facts(subject: Subject, found: Estimate) -> Iterator[str]:
-    model, parallel = subject.model, found.parallel
+def _facts(found: Estimate) -> Iterator[str]:
+    model, parallel = found.subject.model, found.parallel
     total, active = of_model(model), active_of_model(model)
     of_token = f", {count(active)} of them for each token" if active < total else ""
     precision = "bfloat16" if found.device.element_bytes == 2 else "float32"
@@ -59,7 +58,7 @@ def _facts(subject: Subject, found: Estimate) -> Iterator[str]:
     optimizer = "distributed optimizer" if parallel.distributed_optimizer else "whole optimizer"
     workers = f"{parallel.workers} worker{'s' if parallel.workers > 1 else ''}"
     yield f"layout: {workers} ({sizes}), {optimizer}, {precision}"
-    batch = largest_micro_batch(subject.work, parallel)
+    batch = largest_micro_batch(found.subject.work, parallel)
     yield f"micro-batch: at most {batch.tokens} tokens on a worker"
 
 

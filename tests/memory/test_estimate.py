@@ -128,12 +128,12 @@ def test_a_cpu_has_the_copies_of_a_checkpoint_beside_whatever_goes_on():
 def test_what_fits_is_said_and_leaves_no_problem():
     found = estimate(on(gpus(9)), P(data=2, tensor=4, distributed_optimizer=True))
     assert found.fits
-    assert list(problems_of(on(gpus(9)), found)) == []
+    assert list(problems_of(found)) == []
 
 
 def test_a_layout_that_does_not_fit_is_told_the_nearest_one_that_does():
     subject = on(gpus(9))
-    [short, advice] = problems_of(subject, estimate(subject, P(data=8)))
+    [short, advice] = problems_of(estimate(subject, P(data=8)))
     assert short.startswith("a train worker's GPU: needs 166.5")
     assert advice.startswith("what fits, with 8 workers: parallel.distributed_optimizer=true (")
 
@@ -167,12 +167,10 @@ def test_a_smaller_batch_of_rollouts_is_part_of_it_where_the_engine_does_not_fit
 def test_more_gpus_are_named_where_these_are_too_few():
     subject = on(gpus(2, 24))
     work = replace(WORK, generated_at_once=None)
-    [_, advice] = problems_of(
-        replace(subject, work=work), estimate(replace(subject, work=work), P())
-    )
+    [_, advice] = problems_of(estimate(replace(subject, work=work), P()))
     assert advice.startswith("what fits, with ")
     assert " GPUs: parallel." in advice
-    [few, *_] = problems_of(subject, estimate(subject, P(data=4, tensor=4)))
+    [few, *_] = problems_of(estimate(subject, P(data=4, tensor=4)))
     assert few.endswith("16 train workers need a GPU each, and there are 2")
 
 
@@ -199,13 +197,13 @@ def test_the_number_of_workers_is_the_nearest_for_which_a_layout_fits():
 
 def test_an_engine_that_is_larger_than_a_gpu_is_what_is_told():
     subject = on(gpus(64, 12))
-    *_, advice = problems_of(subject, estimate(subject, P(data=64)))
+    *_, advice = problems_of(estimate(subject, P(data=64)))
     assert "rollout/engine=local holds the whole model, 15.0 GiB, on one GPU of 12.0 GiB" in advice
 
 
 def test_the_table_has_a_row_for_each_kind_of_worker():
     subject = on(Machine(512 * GIB, 0, 0), QWEN3)
-    text = text_of(subject, estimate(subject, P(pipeline=4, data=3)))
+    text = text_of(estimate(subject, P(pipeline=4, data=3)))
     first, middle, last = (line for line in text.splitlines() if "stage" in line)
     assert first.split()[:4] == [
         "first",
