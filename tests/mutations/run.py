@@ -62,7 +62,8 @@ def judge(mutation: Mutation, tree: Path) -> tuple[Verdict, str]:
 
 def run_tests(nodes: Sequence[str], tree: Path) -> tuple[int, str]:
     """-> pytest's exit code and the end of what it wrote"""
-    options = ["-q", "-x", "-W", "ignore", "-p", "no:cacheprovider"]
+    slow_too = ["-m", ""]
+    options = ["-q", "-x", "-W", "ignore", "-p", "no:cacheprovider", *slow_too]
     hypothesis = ["--hypothesis-seed=0", "-p", "tests.mutations.unshrunk"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *hypothesis, *nodes],
