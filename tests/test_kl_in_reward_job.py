@@ -5,6 +5,8 @@ import torch
 from launching import TINY, launch
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = [
     *TINY, "iterations=2", "steps_per_iteration=2", "evaluation.prompts=0", "tracking=none",
     "optimizer.learning_rate=1e-3", "optimizer.eps=1e-6", "advantage=reinforce_plus_plus",
@@ -60,14 +62,12 @@ def test_the_kl_of_the_current_policy_is_measured(run):
     assert run.steps()[-1]["train/kl"] != 0
 
 
-@pytest.mark.slow
 def test_a_replay_on_two_workers_takes_the_steps_of_one(run, replayed):
     for live, again in zip(run.steps(), replayed.steps(), strict=True):
         for name in (n for n in live if n.startswith("train/") or n.endswith("kl_penalty_mean")):
             assert again[name] == pytest.approx(live[name], rel=1e-4, abs=1e-6), name
 
 
-@pytest.mark.slow
 def test_a_replay_on_two_workers_ends_with_the_weights_of_one(run, replayed):
     one, two = (load_file(r.run_directory / "model" / "model.safetensors") for r in (run, replayed))
     for name, weights in one.items():

@@ -104,16 +104,19 @@ def replayed(run, tmp_path_factory):
     return by_workers
 
 
+@pytest.mark.slow
 def test_a_replay_takes_the_same_training_steps(run, replayed):
     for live, again in zip(run.steps(), replayed[1].steps(), strict=True):
         assert train_metrics(again) == pytest.approx(train_metrics(live), rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_two_data_parallel_workers_give_the_metrics_of_one(replayed):
     for one, two in zip(replayed[1].steps(), replayed[2].steps(), strict=True):
         assert train_metrics(two) == pytest.approx(train_metrics(one), rel=1e-5, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_two_data_parallel_workers_end_with_the_weights_of_one(replayed):
     one, two = (
         load_file(replayed[n].run_directory / "model" / "model.safetensors") for n in (1, 2)
@@ -171,6 +174,7 @@ def test_steps_that_are_not_finite_change_nothing_and_stop_the_run(run, tmp_path
         torch.testing.assert_close(saved[name], weight, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.slow
 def test_a_step_that_ruins_the_weights_does_not_ruin_what_is_saved(tmp_path):
     """Its loss and gradient are finite; only the next generation shows what it did."""
     (tmp_path / "rewards.py").write_text(
@@ -187,6 +191,7 @@ def test_a_step_that_ruins_the_weights_does_not_ruin_what_is_saved(tmp_path):
     assert max(w.abs().max() for w in saved.values()) < 10
 
 
+@pytest.mark.slow
 def test_chat_questions_with_several_steps_a_kl_term_and_an_entropy_bonus(tmp_path):
     lines = [
         json.dumps({"messages": [{"role": "user", "content": f"{i} + {i}?"}], "answer": 2 * i})

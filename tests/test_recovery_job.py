@@ -83,6 +83,7 @@ def killed_and_resumed(cwd: Path, kills: list, *more: str) -> Launched:
         assert killed & {"driver", "raylet"}, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_metrics_and_weights(undisturbed, tmp_path):
     done = finish(begin(tmp_path), tmp_path)
     assert_same(done, undisturbed)

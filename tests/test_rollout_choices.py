@@ -140,6 +140,7 @@ def test_a_soft_penalty_trains_although_no_reward_differs_and_is_replayed(run, t
 SFT = ["loss/objective=sft", "loss/aggregation=token_mean", "advantage=constant"]
 
 
+@pytest.mark.slow
 def test_sft_learns_the_tasks_own_answers(tmp_path):
     done = launch(
         tmp_path, "model=tiny", "rollout/engine=demonstrations", *SFT, "tracking=none",

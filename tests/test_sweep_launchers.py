@@ -61,6 +61,7 @@ def test_jobs_that_fail_in_other_processes_are_named_and_the_others_end_well(lau
     assert not left_behind(done.cwd)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_named(stubbed):
     done = stubbed(*LAUNCHERS["submitit"], "seed=99")
     name = done.run_directory.name

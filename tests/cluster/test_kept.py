@@ -55,6 +55,7 @@ def free():
     return ray.available_resources()
 
 
+@pytest.mark.slow
 def test_one_ray_serves_every_job_and_keeps_nothing_of_any_of_them():
     with one_ray():
         keep_ray()

@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
 from launching import TINY, launch, left_behind
 from mlflow import MlflowClient
 
 
+@pytest.mark.slow
 def test_a_run_is_in_mlflow_as_it_is_in_metrics_jsonl(tmp_path):
     store = f"sqlite:///{tmp_path}/mlflow.db"
     run = launch(tmp_path, *TINY, "iterations=1", "tracking=mlflow", f"tracking.uri={store}")
