@@ -150,6 +150,7 @@ def test_an_interrupt_saves_the_model_says_where_and_leaves_no_process(tmp_path,
     assert not left_behind(tmp_path)
 
 
+@pytest.mark.slow
 def test_steps_that_are_not_finite_change_nothing_and_stop_the_run(run, tmp_path):
     broken = tmp_path / "model"
     weights = load_file(run.run_directory / "model" / "model.safetensors")

@@ -76,6 +76,7 @@ def test_every_step_of_a_dataset_has_the_gradient_of_its_own_formula(config, mic
         check(step, samples, config)
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_gradient_of_the_formula_too():
     results = run_processes(2, data_parallel_run, free_port(), two_steps())
     for config, of_rank in zip(configs(), zip(*results, strict=True), strict=True):

@@ -25,7 +25,10 @@ def engine(folder, weights=FLOAT32, precision=FLOAT32):
     return partial(LocalEngine(str(folder), 1, weights).logits, precision=precision)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "qwen3_moe"])
+@pytest.mark.parametrize(
+    "family",
+    ["qwen3_moe", *(pytest.param(f, marks=pytest.mark.slow) for f in ("llama", "qwen2", "qwen3"))],
+)
 def test_a_process_of_its_own_says_what_the_engine_says(family, tmp_path):
     folder = write_tiny_model(tmp_path / family, family)
     for weights in (FLOAT32, BFLOAT16):
