@@ -3,8 +3,10 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self
+
+import psutil
 
 _ENDING_SECONDS = 5.0  # of the grace that are kept for ending the workers
 _INTERRUPTED = 130  # exit code
@@ -19,7 +21,7 @@ class Stop:
 
     A second one and the end of the grace raise StopNow, wherever that is; what waits for Ray gets a
     plain KeyboardInterrupt then, so ask `is_over`.  After that interrupts change nothing, and a
-    process that has not ended when all of the grace is over is given up: its workers end with it.
+    process that has not ended when all of the grace is over is given up, with all it has started.
     """
 
     def __init__(self, grace_seconds: float, give_up: Callable[[], None] | None = None) -> None:
@@ -86,5 +88,8 @@ class Stop:
 
 
 def _leave() -> None:
-    """Ray's processes end when this one is no more; nothing here is waited for."""
+    """With all that this process has started: some of Ray's would stay for another minute."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
     os._exit(_INTERRUPTED)

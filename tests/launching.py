@@ -67,11 +67,15 @@ def launch(cwd: Path, *arguments: str, **environment: str) -> Launched:
 
 
 def left_behind(cwd: Path) -> list[psutil.Process]:
-    """Processes that the launches in `cwd` started, directly or not, and that are still there."""
+    """Processes that the launches in `cwd` started, directly or not, and that are still there.
+
+    Some of Ray's write over their environment when they give themselves a name.
+    """
     found = []
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == str(cwd) and process.status() != psutil.STATUS_ZOMBIE:
+            ours = process.environ().get(MARK) == str(cwd) or process.cwd() == str(cwd.resolve())
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue

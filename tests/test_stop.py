@@ -2,7 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from slime.stop import Stop, StopNow
@@ -81,6 +85,30 @@ def test_a_process_that_does_not_end_within_the_grace_is_given_up():
             wait_for_a_signal()
         wait_for_a_signal()
     assert given_up == [True]
+
+
+GIVEN_UP = """
+import os, signal, subprocess, sys
+from contextlib import suppress
+from slime.stop import Stop
+
+waits = [sys.executable, "-c", "import signal; signal.pause()"]
+child = subprocess.Popen(waits, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print(child.pid, flush=True)
+with Stop(0.02):
+    with suppress(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGTERM)
+    while True:
+        with suppress(KeyboardInterrupt):
+            signal.pause()
+"""
+
+
+def test_what_it_has_started_is_given_up_with_it():
+    done = subprocess.run([sys.executable, "-c", GIVEN_UP], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "")
+    with suppress(psutil.NoSuchProcess):  # else it is being ended
+        psutil.Process(int(done.stdout)).wait(10)
 
 
 def test_without_an_interrupt_nothing_is_raised():
