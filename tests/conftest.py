@@ -5,7 +5,7 @@ from hypothesis import settings
 # Two cores are easily oversubscribed, and a slow test then looks like a hang.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-_LONGEST = ("test_mutations.py", "test_grid.py", "test_recovery_job.py", "test_main_job.py")
+_LONGEST = ("test_grid.py", "test_recovery_job.py", "test_mutations.py", "test_main_job.py")
 
 # A first call on a busy machine is slow, and that is no failure.
 settings.register_profile("unhurried", deadline=None, max_examples=50)
