@@ -7,13 +7,13 @@ back as the exception it was instead of "the actor died".
 
 import socket
 from collections.abc import Sequence
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import ray
 
 from slime.config.schema import ConfigError, LocalEngine, Precision
 from slime.data import TrainSample
+from slime.distributed.rendezvous import listen
 from slime.rollout.engine import Generation, Request, Sampling
 
 if TYPE_CHECKING:
@@ -31,26 +31,28 @@ MicroBatches = Sequence[Sequence[TrainSample]]
 class TrainActor:
     """One rank of the trainer."""
 
+    def __init__(self) -> None:
+        self._listener: socket.socket | None = None
+
     def reserve_address(self, port: int) -> tuple[str, int]:
-        """This node's address and a port on it that is free (port 0: any).
+        """This node's address and a port on it that is this worker's from now on (port 0: any).
 
         Raises ConfigError when the port asked for is taken.
         """
         address = ray.util.get_node_ip_address()
-        with closing(socket.socket()) as probe:
-            try:
-                probe.bind((address, port))
-            except OSError as error:
-                raise ConfigError(
-                    f"cluster.rendezvous_port={port} cannot be had on {address} "
-                    f"({error.strerror}): choose another, or 0 for any free one"
-                ) from error
-            return address, probe.getsockname()[1]
+        try:
+            self._listener = listen(address, port)
+        except OSError as error:
+            raise ConfigError(
+                f"cluster.rendezvous_port={port} cannot be had on {address} "
+                f"({error.strerror}): choose another, or 0 for any free one"
+            ) from error
+        return address, self._listener.getsockname()[1]
 
     def start(self, spec: "TrainWorkerSpec", rendezvous: "Rendezvous") -> None:
         from slime.megatron.worker import TrainWorker
 
-        self._worker = TrainWorker(spec, rendezvous)
+        self._worker = TrainWorker(spec, rendezvous, self._listener)
 
     def train(self, micro_batches: MicroBatches) -> "StepMetrics":
         return self._worker.train(micro_batches)

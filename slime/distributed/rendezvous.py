@@ -36,9 +36,19 @@ def device_of(rendezvous: Rendezvous) -> torch.device:
     return torch.device("cuda", rendezvous.rank % torch.cuda.device_count())
 
 
-def meet(rendezvous: Rendezvous) -> torch.device:
+def listen(address: str, port: int) -> socket.socket:
+    """Where worker 0 will meet the others; the port (0: any) is nobody else's from now on.
+
+    On that address only: the store's own socket would listen on every interface.  Raises OSError.
+    """
+    [family, *_], *_ = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+    return socket.create_server((address, port), family=family, backlog=socket.SOMAXCONN)
+
+
+def meet(rendezvous: Rendezvous, listener: socket.socket | None = None) -> torch.device:
     """Wait until all workers are there.  -> this worker's device
 
+    listener: worker 0's, when it has one already; it is the meeting's from now on.
     Raises ConfigError when worker 0 cannot listen on the port, RendezvousError when the workers
     cannot reach each other.
     """
@@ -46,13 +56,15 @@ def meet(rendezvous: Rendezvous) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
+        if rendezvous.rank == 0 and listener is None:
+            listener = listen(rendezvous.address, rendezvous.port)
         store = distributed.TCPStore(  # type: ignore[attr-defined]
             rendezvous.address,
             rendezvous.port,
             rendezvous.world_size,
             is_master=rendezvous.rank == 0,
             timeout=_PATIENCE,
-            master_listen_fd=_listening(rendezvous) if rendezvous.rank == 0 else None,
+            master_listen_fd=None if listener is None else listener.detach(),
         )
         distributed.init_process_group(
             "nccl" if device.type == "cuda" else "gloo",
@@ -69,13 +81,6 @@ def part() -> None:
     """Leave; another meeting in this process is possible afterwards."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
-
-
-def _listening(rendezvous: Rendezvous) -> int:
-    """A socket that is the store's from now on; its own would listen on every interface."""
-    place = (rendezvous.address, rendezvous.port)
-    [family, *_], *_ = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)
-    return socket.create_server(place, family=family, backlog=rendezvous.world_size + 128).detach()
 
 
 def _explained(failure: Exception, rendezvous: Rendezvous) -> Exception:

@@ -7,6 +7,7 @@ CUDA, the device layer.  After close() another worker may be made in the same pr
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from socket import socket
 
 import torch
 from megatron.core.distributed import (
@@ -68,7 +69,9 @@ class TrainWorker:
     does not fit into memory is a ConfigError too.
     """
 
-    def __init__(self, spec: TrainWorkerSpec, rendezvous: Rendezvous) -> None:
+    def __init__(
+        self, spec: TrainWorkerSpec, rendezvous: Rendezvous, listener: socket | None = None
+    ) -> None:
         if spec.parallel.workers != rendezvous.world_size:
             raise ValueError(
                 f"parallel asks for {spec.parallel.workers} workers, but "
@@ -81,7 +84,7 @@ class TrainWorker:
 
         device_layer.install()
         torch.manual_seed(spec.seed)
-        self._device = meet(rendezvous)
+        self._device = meet(rendezvous, listener)
         try:
             form_groups(spec.parallel, spec.seed)
             self._step_parallel, self._pipeline = step_parallel(), pipeline_parallel()

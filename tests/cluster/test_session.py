@@ -59,7 +59,9 @@ def test_what_went_wrong_in_a_job_is_told_although_its_end_goes_wrong_too(monkey
 def test_a_private_ray_listens_on_the_loopback_interface_only_and_ends_with_the_block():
     with ray_session(ClusterConfig(), train_workers=1, engines=1):
         actor = place(TrainActor, ClusterConfig(), threads=1, gpus=0)
-        address, _ = get(actor.reserve_address.remote(0))
+        address, port = get(actor.reserve_address.remote(0))
+        with pytest.raises(OSError, match="in use"):
+            socket.create_server((address, port))
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         hosts = {
             connection.laddr.ip.removeprefix("::ffff:")

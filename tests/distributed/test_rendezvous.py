@@ -11,7 +11,7 @@ from torch import distributed
 
 from slime.config.schema import ConfigError
 from slime.distributed import Rendezvous, RendezvousError, rendezvous
-from slime.distributed.rendezvous import meet, part
+from slime.distributed.rendezvous import listen, meet, part
 
 
 def test_a_port_in_use_is_a_config_error_that_names_it():
@@ -39,6 +39,15 @@ def test_an_address_that_does_not_exist_is_an_error_that_names_it(monkeypatch):
     with pytest.raises(RendezvousError, match=r"worker 0 of 1 .* nowhere\.invalid:5000"):
         meet(Rendezvous(0, 1, "nowhere.invalid", 5000))
     assert not distributed.is_initialized()
+
+
+def test_a_port_that_is_listened_on_is_kept_until_the_meeting():
+    listener = listen("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    with pytest.raises(OSError, match="in use"):
+        listen("127.0.0.1", port)
+    meet(Rendezvous(0, 1, "127.0.0.1", port), listener)
+    part()
 
 
 def test_workers_meet_and_part_and_may_meet_again():
