@@ -1,9 +1,13 @@
 import os
+import signal
 
 from hypothesis import settings
 
 # Two cores are easily oversubscribed, and a slow test then looks like a hang.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What runs in the background ignores Ctrl-C, and so would all that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LONGEST = ("test_grid.py", "test_recovery_job.py", "test_mutations.py", "test_main_job.py")
 

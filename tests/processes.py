@@ -5,8 +5,12 @@ import pickle
 import socket
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from random import SystemRandom
 from typing import Any
+
+_RANDOM = SystemRandom()  # hypothesis seeds the other one, alike in all of pytest's processes
 
 
 def run_processes(size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -35,9 +39,12 @@ def run_processes(size: int, function: Callable[..., Any], *arguments: Any) -> l
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """None of those that Linux or Ray choose for others, perhaps before a test comes to use it."""
+    while True:
+        port = _RANDOM.randrange(20_000, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _report(

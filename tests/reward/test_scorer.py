@@ -184,14 +184,12 @@ def test_no_process_is_left_when_a_run_is_ended_while_a_reward_hangs(tmp_path, e
 
 # Stand-ins for a group: the real ones would import torch, twice.
 RUN = """
-import signal
 import sys
 from types import SimpleNamespace
 from slime.config.schema import FunctionReward
 from slime.reward import Scorer
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if inherited
     rollout = SimpleNamespace(text=sys.argv[1])
     group = SimpleNamespace(prompt=SimpleNamespace(answer="14"), rollouts=(rollout,))
     config = FunctionReward(function="reward.misbehaving:hang_and_tell", timeout_seconds=600.0)
