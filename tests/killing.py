@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,11 +39,18 @@ def at_line(victim: str, line: int) -> Kill:
 
 
 def while_saving(victim: str, line: int) -> Kill:
-    """While the first checkpoint after that line is written: it has files, and no name yet."""
+    """While the first checkpoint after that line is written: it has files, and no name yet.
+
+    Or just after, where it has got its name between two looks.
+    """
+    reached: dict[float, float] = {}  # when, by when the launch began
 
     def has_come(run: Path, began: float) -> bool:
-        written = (run / "checkpoints").glob(".iteration-*/trainer/*")
-        return lines(run) >= line and any(changed(file) > began for file in written)
+        if lines(run) < line:
+            return False
+        since, checkpoints = reached.setdefault(began, time.time()), run / "checkpoints"
+        written = [*checkpoints.glob(".iteration-*/trainer/*"), *checkpoints.glob("iteration-*")]
+        return any(changed(file) > since for file in written)
 
     return Kill(victim, f"while saving after line {line}", has_come)
 
