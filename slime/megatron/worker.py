@@ -72,6 +72,7 @@ class TrainWorker:
     def __init__(
         self, spec: TrainWorkerSpec, rendezvous: Rendezvous, listener: socket | None = None
     ) -> None:
+        """listener: rank 0's, where it has one already; the others find it there."""
         if spec.parallel.workers != rendezvous.world_size:
             raise ValueError(
                 f"parallel asks for {spec.parallel.workers} workers, but "
